@@ -1,0 +1,293 @@
+//! The command line.
+
+use crate::failure::Failure;
+use crate::guest::{self, Flavour};
+use crate::host::{HostKind, HostOptions, Pace, memory_for};
+use crate::image::Image;
+use crate::request::{self, BARE_BOCHS_APPEND, DEFAULT_APPEND, Guest};
+use crate::size::Size;
+use crate::system::{Start, System};
+use crate::workspace::Workspace;
+use crate::{binaries::Binaries, packages};
+use anyhow::Result;
+use clap::{ArgMatches, Args, CommandFactory, FromArgMatches, Parser, Subcommand};
+use std::path::PathBuf;
+
+/// Builds Nestor and boots it: Linux guests inside user-level monitors on a
+/// microkernel, on an emulated or virtual VT-x machine.
+///
+/// Without a command, it runs the system with its console on this terminal.
+#[derive(Debug, Parser)]
+#[command(name = "nestor", version, args_conflicts_with_subcommands = true)]
+#[command(
+    after_help = "Exit codes: 0 success; 1 the system failed or did not do what was \
+    expected; 2 bad usage; 3 packages are missing; 4 timeout; 5 the host machine failed; \
+    6 building failed; 130 interrupted.\n\n\
+    NESTOR_BOCHS names another Bochs binary than the one on PATH."
+)]
+pub struct Cli {
+    /// What to do; to run the system if not given.
+    #[command(subcommand)]
+    pub command: Option<Command>,
+    /// The guests and host of a plain run.
+    #[command(flatten)]
+    pub run: RunArgs,
+}
+
+/// What the tool can do.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Runs the system without a terminal, for scripts: expects and sends text
+    /// on the console, in the order given.
+    Boot(BootArgs),
+    /// Writes the boot image, for a USB stick or another virtual machine.
+    Image(ImageArgs),
+    /// Says what this computer can do and what is missing.
+    Doctor,
+}
+
+/// Guests and the host to run them on.
+#[derive(Args, Clone, Debug)]
+pub struct RunArgs {
+    /// Guests.
+    #[command(flatten)]
+    pub guest: GuestArgs,
+    /// Host.
+    #[command(flatten)]
+    pub host: HostArgs,
+}
+
+/// What the guests are.
+#[derive(Args, Clone, Debug)]
+pub struct GuestArgs {
+    /// Boot this Linux kernel instead of the distribution's.
+    #[arg(long, value_name = "BZIMAGE")]
+    pub kernel: Option<PathBuf>,
+    /// Its initial file system; with --kernel alone, the built-in one.
+    #[arg(long, value_name = "FILE")]
+    pub initrd: Option<PathBuf>,
+    /// The guest kernel's whole command line [default: console=ttyS0].
+    #[arg(long, value_name = "TEXT", allow_hyphen_values = true)]
+    pub append: Option<String>,
+    /// Memory of each guest, in bytes or with K, M, G.
+    #[arg(long, value_name = "SIZE", default_value = "512M")]
+    pub memory: Size,
+    /// How many machines to run side by side.
+    #[arg(long, value_name = "N", default_value_t = 1,
+          value_parser = clap::value_parser!(u8).range(1..=9))]
+    pub machines: u8,
+    /// Which of the distribution's kernels to boot.
+    #[arg(long, value_enum, default_value = "cloud")]
+    pub flavour: Flavour,
+    /// Boot the guest directly on the host machine, without Nestor, to compare.
+    #[arg(long, conflicts_with = "machines")]
+    pub bare: bool,
+}
+
+/// What the host machine is.
+#[derive(Args, Clone, Debug)]
+pub struct HostArgs {
+    /// The host machine [default: kvm where it offers VT-x, else bochs].
+    #[arg(long, value_enum)]
+    pub host: Option<HostKind>,
+    /// Memory of the host machine [default: the guests' and 256M more].
+    #[arg(long, value_name = "SIZE")]
+    pub host_memory: Option<Size>,
+    /// CPU model of the host machine, by the emulator's name for it.
+    #[arg(long, value_name = "MODEL")]
+    pub cpu: Option<String>,
+}
+
+/// A scripted run.
+#[derive(Args, Clone, Debug)]
+pub struct BootArgs {
+    /// Guests and host.
+    #[command(flatten)]
+    pub run: RunArgs,
+    /// Wait until the console prints TEXT. May be repeated.
+    #[arg(long, value_name = "TEXT", required = true)]
+    pub expect: Vec<String>,
+    /// Type TEXT and Enter. Knows the escapes \n \r \t \e \\ \xHH; a final \c
+    /// leaves Enter out. May be repeated; stands among --expect in the order
+    /// in which things are to happen.
+    #[arg(long, value_name = "TEXT", allow_hyphen_values = true)]
+    pub send: Vec<String>,
+    /// Give up after so many seconds in all.
+    #[arg(long, value_name = "SECONDS", default_value_t = 600)]
+    pub timeout: u64,
+    /// Keep what the console prints in this file.
+    #[arg(long, value_name = "FILE")]
+    pub log: Option<PathBuf>,
+}
+
+/// An image to write.
+#[derive(Args, Clone, Debug)]
+pub struct ImageArgs {
+    /// The file to write.
+    #[arg(short, long, value_name = "FILE")]
+    pub output: PathBuf,
+    /// What it boots.
+    #[command(flatten)]
+    pub guest: GuestArgs,
+}
+
+impl Cli {
+    /// Reads the process's command line. The matches tell the order in which
+    /// options stood.
+    pub fn read() -> (Self, ArgMatches) {
+        let matches = Self::command().get_matches();
+        match Self::from_arg_matches(&matches) {
+            Ok(cli) => (cli, matches),
+            Err(error) => error.exit(),
+        }
+    }
+}
+
+impl GuestArgs {
+    /// The guest asked for, its files fetched if need be, and checked.
+    pub fn guest(&self, workspace: &Workspace, host: HostKind) -> Result<Guest> {
+        // What needs no files first: a typing error should not cost a download.
+        request::check_memory(self.memory).map_err(Failure::from)?;
+        let meminfo = std::fs::read_to_string("/proc/meminfo").unwrap_or_default();
+        if let Some(available) = request::total_memory(&meminfo) {
+            request::check_total(self.memory, self.machines.into(), available)
+                .map_err(Failure::from)?;
+        }
+        if let Some(kernel) = &self.kernel {
+            request::check_kernel_file(kernel)?;
+        }
+        let default_append = match (self.bare, host) {
+            (true, HostKind::Bochs) => format!("{DEFAULT_APPEND} {BARE_BOCHS_APPEND}"),
+            _ => DEFAULT_APPEND.to_owned(),
+        };
+        let guest = Guest {
+            kernel: match &self.kernel {
+                Some(kernel) => kernel.clone(),
+                None => guest::kernel(workspace, self.flavour)?,
+            },
+            initrd: Some(match &self.initrd {
+                Some(initrd) => initrd.clone(),
+                None => guest::initrd(workspace)?,
+            }),
+            append: self.append.clone().unwrap_or(default_append),
+            memory: self.memory,
+        };
+        guest.check()?;
+        Ok(guest)
+    }
+
+    /// What the root nester starts for this guest.
+    pub fn system(&self, guest: &Guest) -> Result<System> {
+        let mut system = System::default();
+        for n in 1..=self.machines {
+            let name = match self.machines {
+                1 => "linux".to_owned(),
+                _ => format!("linux{n}"),
+            };
+            let initrd = guest.initrd.as_ref().map(|_| "initrd");
+            let start = Start::linux(&name, guest.memory, "vmlinuz", initrd, &guest.append)
+                .map_err(|error| {
+                    Failure::error(
+                        crate::failure::FailureKind::Usage,
+                        format!("--append: {error}"),
+                    )
+                })?;
+            system = system.start(start);
+        }
+        Ok(system)
+    }
+
+    /// The image that boots the guests, Nestor built if it is in it.
+    pub fn image(&self, workspace: &Workspace, guest: &Guest) -> Result<Image> {
+        packages::ensure(packages::IMAGE)?;
+        let initrd = guest.initrd.as_deref();
+        if self.bare {
+            return Ok(Image::linux(guest.kernel.as_path(), initrd, &guest.append));
+        }
+        let system = self.system(guest)?;
+        let binaries = Binaries::build(workspace, crate::binaries::SYSTEM)?;
+        let mut image = Image::nestor(&binaries)?
+            .program("machine", binaries.get("machine")?)
+            .file("vmlinuz", guest.kernel.as_path());
+        if let Some(initrd) = initrd {
+            image = image.file("initrd", initrd);
+        }
+        Ok(image.system(&system))
+    }
+}
+
+impl RunArgs {
+    /// The kind of host asked for.
+    pub fn host_kind(&self) -> HostKind {
+        self.host.host.unwrap_or_else(HostKind::preferred)
+    }
+
+    /// The host asked for, with enough memory for `guest`.
+    pub fn host_options(&self, guest: &Guest, pace: Pace) -> Result<HostOptions> {
+        let needed = if self.guest.bare {
+            guest.memory
+        } else {
+            memory_for(self.guest.system(guest)?.memory())
+        };
+        Ok(HostOptions {
+            kind: self.host_kind(),
+            memory: self.host.host_memory.unwrap_or(needed),
+            pace,
+            cpu: self.host.cpu.clone(),
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    fn parse(line: &str) -> Result<Cli, clap::Error> {
+        Cli::try_parse_from(line.split_whitespace())
+    }
+
+    #[test]
+    fn a_plain_run_takes_guest_options() {
+        let cli = parse("nestor --kernel k --memory 1G --machines 2 --host bochs").unwrap();
+        assert!(cli.command.is_none());
+        assert_eq!(cli.run.guest.memory, Size::mib(1024));
+        assert_eq!(cli.run.guest.machines, 2);
+        assert_eq!(cli.run.host_kind(), HostKind::Bochs);
+    }
+
+    #[test]
+    fn bad_lines_are_usage_errors() {
+        for line in [
+            "nestor --memory 12Q",
+            "nestor --machines 0",
+            "nestor --machines 10",
+            "nestor --host vmware",
+            "nestor boot --timeout 5",
+            "nestor image",
+            "nestor frobnicate",
+        ] {
+            assert_eq!(parse(line).unwrap_err().exit_code(), 2, "{line}");
+        }
+    }
+
+    #[test]
+    fn machines_have_their_own_names() {
+        let cli = parse("nestor --machines 2").unwrap();
+        let guest = Guest {
+            kernel: "k".into(),
+            initrd: None,
+            append: "a".into(),
+            memory: Size::mib(64),
+        };
+        let text = cli.run.guest.system(&guest).unwrap().to_string();
+        assert_eq!(text.lines().count(), 2);
+        assert!(text.contains("name=linux1 ") && text.contains("name=linux2 "));
+        let options = cli.run.host_options(&guest, Pace::Fast).unwrap();
+        assert_eq!(options.memory, Size::mib(512));
+    }
+}

@@ -1,0 +1,23 @@
+//! The tool's commands.
+
+pub mod boot;
+pub mod doctor;
+pub mod image;
+pub mod run;
+
+use crate::cli::{Cli, Command};
+use anyhow::Result;
+use clap::ArgMatches;
+
+/// Runs the command that `cli` names.
+pub fn dispatch(cli: &Cli, matches: &ArgMatches) -> Result<()> {
+    match &cli.command {
+        None => run::run(&cli.run),
+        Some(Command::Boot(arguments)) => {
+            let matches = matches.subcommand_matches("boot");
+            boot::boot(arguments, matches.unwrap_or(&ArgMatches::default()))
+        }
+        Some(Command::Image(arguments)) => image::image(arguments),
+        Some(Command::Doctor) => doctor::doctor(),
+    }
+}
