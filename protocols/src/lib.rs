@@ -19,6 +19,9 @@
 #![no_std]
 #![deny(unsafe_code)]
 
+#[cfg(feature = "user")]
+extern crate alloc;
+
 pub mod address;
 pub mod api;
 pub mod boot_info;

@@ -3,6 +3,8 @@
 //! IPC calls to the Port of [`Startup::parent`](crate::startup::Startup::parent). The first word of a request is an [`Operation`], the
 //! first word of the reply a [`Reply`].
 
+use crate::api::OBJECT_SIZE;
+use crate::startup::OBJECTS_ADDRESS;
 use zerocopy::{Immutable, IntoBytes, KnownLayout, TryFromBytes};
 
 /// Operations of the parent interface.
@@ -14,14 +16,18 @@ pub enum Operation {
     /// Takes input from the child's console: word 1 of the reply is the number of bytes, words 2 to 7 hold them. Never
     /// waits.
     ConsoleRead = 2,
-    /// Word 1 is the offset in the child's pool of a Port object of the child's; the parent sends
-    /// [`CONSOLE_INPUT`] to it when there is input.
+    /// From now on the parent sends [`CONSOLE_INPUT`] to the Port that it made at [`CONSOLE_PORT`] when there is input.
     ConsoleAttach = 3,
     /// The child ends: word 1 is an [`Outcome`]. The reply does not come.
     End = 4,
     /// Writes a line to the system log, as `ConsoleWrite` writes to the console.
     Log = 5,
 }
+
+/// Where in the child's Space the parent has made the Port to which it tells about console input, in no Portset. It is the parent's
+/// own making, and the parent keeps a Reference to it, because naming an object in memory that the child can change
+/// would let the child drive the parent into misuse.
+pub const CONSOLE_PORT: u64 = OBJECTS_ADDRESS + OBJECT_SIZE;
 
 /// Bytes in one console message.
 pub const MAX_BYTES: usize = 48;

@@ -1,0 +1,30 @@
+//! The client side of a program in ring 3: system calls, start-up, heap, console, log, time and I/O ports.
+//!
+//! | module | holds | unsafe |
+//! |---|---|---|
+//! | [`system_call`] | the `SYSCALL` instruction, one typed function per call | yes: the instruction |
+//! | [`start`] | the entry point, the panic handler, the start-up page | yes: the stack and the start-up page |
+//! | [`heap`] | the global allocator over the pool | yes: `talc`'s contract |
+//! | [`port`] | I/O ports | yes: the instructions |
+//! | [`time`] | time stamp counter and Unix time | yes: `RDTSC` |
+//! | [`pool`] | who has which part of the program's memory | no |
+//! | [`console`], [`log`] | text to the parent | no |
+//!
+//! A program consists of a `main.rs` with [`program!`](crate::program) and nothing unsafe:
+//!
+//! ```ignore
+//! #![cfg_attr(target_os = "none", no_std, no_main)]
+//! protocols::program!(main);
+//! fn main(startup: &'static protocols::startup::Startup) -> protocols::parent::Outcome { … }
+//! ```
+//!
+//! Programs have one thread; locks here spin and are held for a few instructions only.
+
+pub mod console;
+pub mod heap;
+pub mod log;
+pub mod pool;
+pub mod port;
+pub mod start;
+pub mod system_call;
+pub mod time;

@@ -1,0 +1,409 @@
+//! The `SYSCALL` instruction: every call of the [low-level API](crate::api) as one function.
+//!
+//! Functions are `unsafe` where the call can change what the caller's own memory holds or maps, or runs code in it;
+//! [`libnest`](crate::libnest) wraps those in handles that make it impossible. The others can at worst end the
+//! program: misuse is an exception, never undefined behaviour.
+#![allow(unsafe_code)]
+
+use core::arch::asm;
+
+use zerocopy::try_transmute;
+
+use crate::api::{
+    Call, MappingState, MessageKind, NativeState, ObjectType, RegionState, Rights, Run, SpaceKind, SpaceState, Status,
+};
+use crate::policy;
+use crate::virtual_cpu::{Groups, VirtualCpuState};
+
+/// What a call returns: `Err` with every [`Status`] but `Ok`.
+pub type Result<T> = core::result::Result<T, Status>;
+/// A message: eight words.
+pub type Message = [u64; crate::exception::MESSAGE_WORDS];
+
+/// Registers after a call.
+#[derive(Clone, Copy, Debug)]
+pub struct Returned {
+    /// RAX: a [`Status`].
+    pub status: u64,
+    /// RDI.
+    pub rdi: u64,
+    /// RSI.
+    pub rsi: u64,
+    /// RDX.
+    pub rdx: u64,
+}
+
+impl Returned {
+    #[inline(always)]
+    fn ok(self) -> Result<Self> {
+        check(self.status).map(|()| self)
+    }
+}
+
+#[inline(always)]
+fn check(status: u64) -> Result<()> {
+    if status == Status::Ok as u64 { Ok(()) } else { Err(decode(status)) }
+}
+
+#[cold]
+fn decode(status: u64) -> Status {
+    try_transmute!(status).unwrap_or(Status::Unsupported)
+}
+
+/// Makes call `call` with up to five arguments (RDI, RSI, RDX, R10, R8).
+///
+/// # Safety
+/// The call must not touch memory that Rust code relies on: see the documentation of the [`Call`].
+#[inline(always)]
+pub unsafe fn raw(call: u64, arguments: [u64; 5]) -> Returned {
+    let (mut status, mut rdi, mut rsi, mut rdx) = (call, arguments[0], arguments[1], arguments[2]);
+    // SAFETY: the API keeps all registers but those named, and uses no stack of the caller; what the call itself does is
+    // the caller's promise.
+    unsafe {
+        asm!(
+            "syscall",
+            inout("rax") status,
+            inout("rdi") rdi,
+            inout("rsi") rsi,
+            inout("rdx") rdx,
+            in("r10") arguments[3],
+            in("r8") arguments[4],
+            lateout("rcx") _,
+            lateout("r11") _,
+            options(nostack),
+        );
+    }
+    Returned { status, rdi, rsi, rdx }
+}
+
+/// [`raw`] for calls that only work on objects.
+#[inline(always)]
+fn on_objects(call: Call, arguments: [u64; 5]) -> Returned {
+    // SAFETY: every caller in this module passes a call that neither maps nor writes the caller's memory, nor runs code
+    // in it.
+    unsafe { raw(call as u64, arguments) }
+}
+
+macro_rules! one_object {
+    ($($(#[$doc:meta])* $name:ident = $call:ident, $message:literal;)*) => {$(
+        #[doc = $message]
+        #[inline]
+        pub fn $name(object: u64) -> Result<()> {
+            on_objects(Call::$call, [object, 0, 0, 0, 0]).ok().map(|_| ())
+        }
+    )*};
+}
+
+one_object! {
+    mapping_create = MappingCreate, "[`Call::MappingCreate`].";
+    mapping_destroy = MappingDestroy, "[`Call::MappingDestroy`]. What came through it must no longer be in use: an access afterwards is an exception.";
+    region_create = RegionCreate, "[`Call::RegionCreate`].";
+    region_destroy = RegionDestroy, "[`Call::RegionDestroy`].";
+    port_create = PortCreate, "[`Call::PortCreate`].";
+    port_destroy = PortDestroy, "[`Call::PortDestroy`].";
+    portset_create = PortsetCreate, "[`Call::PortsetCreate`].";
+    portset_destroy = PortsetDestroy, "[`Call::PortsetDestroy`].";
+    space_destroy = SpaceDestroy, "[`Call::SpaceDestroy`].";
+    thread_create = ThreadCreate, "[`Call::ThreadCreate`].";
+    thread_destroy = ThreadDestroy, "[`Call::ThreadDestroy`].";
+    reference_create = ReferenceCreate, "[`Call::ReferenceCreate`].";
+    reference_destroy = ReferenceDestroy, "[`Call::ReferenceDestroy`].";
+}
+
+macro_rules! reference_to {
+    ($($name:ident = $call:ident, $message:literal;)*) => {$(
+        #[doc = $message]
+        #[inline]
+        pub fn $name(object: u64, reference: u64) -> Result<()> {
+            on_objects(Call::$call, [object, reference, 0, 0, 0]).ok().map(|_| ())
+        }
+    )*};
+}
+
+reference_to! {
+    region_reference = RegionReference, "[`Call::RegionReference`].";
+    port_reference = PortReference, "[`Call::PortReference`].";
+    portset_reference = PortsetReference, "[`Call::PortsetReference`].";
+    space_reference = SpaceReference, "[`Call::SpaceReference`].";
+    thread_reference = ThreadReference, "[`Call::ThreadReference`].";
+    reference_copy = ReferenceCopy, "[`Call::ReferenceCopy`]: from the first to the second.";
+    space_set_state = SpaceSetState, "[`Call::SpaceSetState`]: the keeper.";
+}
+
+/// [`Call::MappingSetState`].
+///
+/// # Safety
+/// The Space of the Mapping must not be the caller's own, or nothing in it may depend on what the Mapping covers.
+#[inline]
+pub unsafe fn mapping_set_state(mapping: u64, state: &MappingState, region: u64, space: u64) -> Result<()> {
+    // SAFETY: `state` is only read; the rest is the caller's promise.
+    unsafe { raw(Call::MappingSetState as u64, [mapping, address(state), region, space, 0]) }.ok().map(|_| ())
+}
+
+/// [`Call::RegionSetState`].
+///
+/// # Safety
+/// Memory that the Region exports with the right to write must be memory of which Rust holds no references.
+#[inline]
+pub unsafe fn region_set_state(region: u64, state: &RegionState, space: u64, keeper: u64) -> Result<()> {
+    // SAFETY: `state` is only read; the rest is the caller's promise.
+    unsafe { raw(Call::RegionSetState as u64, [region, address(state), space, keeper, 0]) }.ok().map(|_| ())
+}
+
+/// [`Call::RegionProtect`].
+#[inline]
+pub fn region_protect(region: u64, rights: Rights) -> Result<()> {
+    on_objects(Call::RegionProtect, [region, rights.bits(), 0, 0, 0]).ok().map(|_| ())
+}
+
+/// [`Call::RegionSearch`]: offset and type of the first object at or after `offset`, `None` if there is none.
+#[inline]
+pub fn region_search(region: u64, offset: u64) -> Result<Option<(u64, ObjectType)>> {
+    match on_objects(Call::RegionSearch, [region, offset, 0, 0, 0]).ok() {
+        Ok(returned) => Ok(object_type(returned.rdx).map(|kind| (returned.rsi, kind))),
+        Err(Status::NotFound) => Ok(None),
+        Err(status) => Err(status),
+    }
+}
+
+/// [`Call::PortSetState`]; a `portset` of 0 leaves the Portset as it is.
+#[inline]
+pub fn port_set_state(port: u64, alias: u64, portset: u64) -> Result<()> {
+    on_objects(Call::PortSetState, [port, alias, portset, 0, 0]).ok().map(|_| ())
+}
+
+/// [`Call::SpaceCreate`].
+#[inline]
+pub fn space_create(space: u64, kind: SpaceKind, allowance: u64) -> Result<()> {
+    on_objects(Call::SpaceCreate, [space, kind as u64, allowance, 0, 0]).ok().map(|_| ())
+}
+
+/// [`Call::SpaceGetState`].
+#[inline]
+pub fn space_get_state(space: u64) -> Result<SpaceState> {
+    let mut state = SpaceState::default();
+    // SAFETY: the call writes one SpaceState to `state`, which is exclusively ours.
+    unsafe { raw(Call::SpaceGetState as u64, [space, address_mut(&mut state), 0, 0, 0]) }.ok()?;
+    Ok(state)
+}
+
+macro_rules! set_policy {
+    ($($name:ident, $kind:ident, $entry:ident;)*) => {$(
+        #[doc = concat!("[`Call::SpaceSetPolicy`] of kind [`", stringify!($kind), "`](policy::Kind::", stringify!($kind), ").")]
+        #[inline]
+        pub fn $name(space: u64, entries: &[policy::$entry]) -> Result<()> {
+            let list = entries.as_ptr() as u64;
+            on_objects(Call::SpaceSetPolicy, [space, policy::Kind::$kind as u64, list, entries.len() as u64, 0])
+                .ok()
+                .map(|_| ())
+        }
+    )*};
+}
+
+set_policy! {
+    space_set_policy_cpuid, Cpuid, CpuidEntry;
+    space_set_policy_msr, Msr, MsrEntry;
+    space_set_policy_controls, Controls, Controls;
+}
+
+/// [`Call::ThreadGetState`] of a thread in a native Space.
+///
+/// # Safety
+/// The thread must be in no machine Space: the state of a virtual CPU is larger.
+#[inline]
+pub unsafe fn thread_get_native_state(thread: u64, state: &mut NativeState) -> Result<()> {
+    // SAFETY: the call writes one NativeState (the caller's promise) to `state`.
+    unsafe { raw(Call::ThreadGetState as u64, [thread, address_mut(state), 0, 0, 0]) }.ok().map(|_| ())
+}
+
+/// [`Call::ThreadGetState`] of a thread in a machine Space: fills in `groups` of `state`. For a thread in a native
+/// Space it fills in the [`NativeState`], which is smaller, instead.
+#[inline]
+pub fn thread_get_virtual_cpu(thread: u64, state: &mut VirtualCpuState, groups: Groups) -> Result<()> {
+    // SAFETY: the call writes at most one VirtualCpuState to `state`; all bytes are valid for it.
+    unsafe { raw(Call::ThreadGetState as u64, [thread, address_mut(state), groups.bits(), 0, 0]) }.ok().map(|_| ())
+}
+
+/// [`Call::ThreadSetState`] of a thread in a native Space; a `space` of 0 leaves the Space as it is.
+///
+/// # Safety
+/// A thread in the caller's own Space must be set to run code that may run there, on its own stack.
+#[inline]
+pub unsafe fn thread_set_native_state(thread: u64, state: Option<&NativeState>, space: u64, run: Run) -> Result<()> {
+    let state = state.map_or(0, address);
+    // SAFETY: the state is only read; the rest is the caller's promise.
+    unsafe { raw(Call::ThreadSetState as u64, [thread, state, 0, space, run as u64]) }.ok().map(|_| ())
+}
+
+/// [`Call::ThreadSetState`] of a thread in a machine Space: sets `groups`; a `space` of 0 leaves the Space as it is.
+///
+/// # Safety
+/// The thread must not be in the caller's own Space.
+#[inline]
+pub unsafe fn thread_set_virtual_cpu(
+    thread: u64,
+    state: Option<&VirtualCpuState>,
+    groups: Groups,
+    space: u64,
+    run: Run,
+) -> Result<()> {
+    let state = state.map_or(0, address);
+    // SAFETY: the state is only read; the rest is the caller's promise.
+    unsafe { raw(Call::ThreadSetState as u64, [thread, state, groups.bits(), space, run as u64]) }.ok().map(|_| ())
+}
+
+/// [`Call::ThreadInterrupt`]: returns the vector that was posted earlier and not delivered, 0 if there was none.
+#[inline]
+pub fn thread_interrupt(thread: u64, vector: u8) -> Result<u64> {
+    on_objects(Call::ThreadInterrupt, [thread, u64::from(vector), 0, 0, 0]).ok().map(|returned| returned.rsi)
+}
+
+/// [`Call::ThreadSelf`].
+#[inline]
+pub fn thread_self() -> u64 {
+    on_objects(Call::ThreadSelf, [0; 5]).rdi
+}
+
+/// [`Call::ReferenceCheck`]: what the Reference links to.
+#[inline]
+pub fn reference_check(reference: u64) -> Result<Option<ObjectType>> {
+    on_objects(Call::ReferenceCheck, [reference, 0, 0, 0, 0]).ok().map(|returned| object_type(returned.rsi))
+}
+
+/// [`Call::IpcCall`]: sends `message` to the Port of the Reference and waits for the reply, which replaces it.
+#[inline]
+pub fn ipc_call(reference: u64, message: &mut Message) -> Result<()> {
+    let mut status = Call::IpcCall as u64;
+    let [mut w0, mut w1, mut w2, mut w3, mut w4, mut w5, mut w6, mut w7] = *message;
+    // SAFETY: the call changes RAX, RCX, R11 and the eight words only, and no memory.
+    unsafe {
+        asm!(
+            "syscall",
+            inout("rax") status,
+            in("rdi") reference,
+            inout("rsi") w0,
+            inout("rdx") w1,
+            inout("r10") w2,
+            inout("r8") w3,
+            inout("r9") w4,
+            inout("r12") w5,
+            inout("r13") w6,
+            inout("r14") w7,
+            lateout("rcx") _,
+            lateout("r11") _,
+            options(nostack),
+        );
+    }
+    *message = [w0, w1, w2, w3, w4, w5, w6, w7];
+    check(status)
+}
+
+/// [`Call::IpcSend`].
+#[inline]
+pub fn ipc_send(reference: u64, bits: u64) -> Result<()> {
+    on_objects(Call::IpcSend, [reference, bits, 0, 0, 0]).ok().map(|_| ())
+}
+
+/// [`Call::IpcReply`].
+#[inline]
+pub fn ipc_reply(message: &Message) -> Result<()> {
+    let mut status = Call::IpcReply as u64;
+    // SAFETY: the call changes RAX, RCX and R11 only, and no memory.
+    unsafe {
+        asm!(
+            "syscall",
+            inout("rax") status,
+            in("rsi") message[0],
+            in("rdx") message[1],
+            in("r10") message[2],
+            in("r8") message[3],
+            in("r9") message[4],
+            in("r12") message[5],
+            in("r13") message[6],
+            in("r14") message[7],
+            lateout("rcx") _,
+            lateout("r11") _,
+            options(nostack),
+        );
+    }
+    check(status)
+}
+
+/// A message as it was received.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Received {
+    /// The alias of the Port that it was sent to.
+    pub alias: u64,
+    /// What it is.
+    pub kind: MessageKind,
+    /// The eight words.
+    pub words: Message,
+}
+
+/// [`Call::IpcWaitReceive`]; a `deadline` of 0 waits for ever.
+#[inline]
+pub fn ipc_wait_receive(portset: u64, deadline: u64) -> Result<Received> {
+    receive(Call::IpcWaitReceive, portset, deadline, &[0; 8])
+}
+
+/// [`Call::IpcReplyWaitReceive`]; a `deadline` of 0 waits for ever.
+#[inline]
+pub fn ipc_reply_wait_receive(portset: u64, deadline: u64, reply: &Message) -> Result<Received> {
+    receive(Call::IpcReplyWaitReceive, portset, deadline, reply)
+}
+
+#[inline(always)]
+fn receive(call: Call, portset: u64, deadline: u64, reply: &Message) -> Result<Received> {
+    let mut status = call as u64;
+    let (alias, kind): (u64, u64);
+    let [mut w0, mut w1, mut w2, mut w3, mut w4, mut w5, mut w6, mut w7] = *reply;
+    // SAFETY: the call changes RAX, RCX, R11, RDI, R15 and the eight words only, and no memory.
+    unsafe {
+        asm!(
+            "syscall",
+            inout("rax") status,
+            inout("rdi") portset => alias,
+            inout("rsi") w0,
+            inout("rdx") w1,
+            inout("r10") w2,
+            inout("r8") w3,
+            inout("r9") w4,
+            inout("r12") w5,
+            inout("r13") w6,
+            inout("r14") w7,
+            inout("r15") deadline => kind,
+            lateout("rcx") _,
+            lateout("r11") _,
+            options(nostack),
+        );
+    }
+    check(status)?;
+    let kind = try_transmute!(kind).unwrap_or(MessageKind::Notification);
+    Ok(Received { alias, kind, words: [w0, w1, w2, w3, w4, w5, w6, w7] })
+}
+
+fn object_type(number: u64) -> Option<ObjectType> {
+    try_transmute!(number).ok()
+}
+
+fn address<T>(value: &T) -> u64 {
+    core::ptr::from_ref(value) as u64
+}
+
+fn address_mut<T>(value: &mut T) -> u64 {
+    core::ptr::from_mut(value) as u64
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn statuses_and_types_are_decoded() {
+        assert_eq!(check(0), Ok(()));
+        assert_eq!(check(4), Err(Status::TimedOut));
+        assert_eq!(check(99), Err(Status::Unsupported), "unknown numbers must not become undefined values");
+        assert_eq!(object_type(5), Some(ObjectType::Port));
+        assert_eq!(object_type(0), None);
+    }
+}

@@ -1,0 +1,30 @@
+//! The server side: what a nester is made of.
+//!
+//! | module | holds | unsafe |
+//! |---|---|---|
+//! | [`objects`] | a handle for each kernel object, which destroys it when dropped | yes: calls that share memory |
+//! | [`place`] | where objects live: 64-byte places in the program's pool | no |
+//! | [`memory`] | memory that is shared with children, reached by copies only | yes: the copies |
+//! | [`server`] | receiving and answering messages | no |
+//! | [`image`] | what an ELF file asks for | no |
+//! | [`child`] | building and ending native children | no |
+//!
+//! **What makes sharing memory safe.** Rust assumes that nothing changes memory behind a reference. A nester's
+//! children change their memory at any time. So memory that a [`Region`] exports for writing is always a [`Memory`],
+//! to which no Rust reference ever exists, and a Region keeps its Memory alive. A [`Space`] handle is only ever one of a Space that the
+//! program has created, so nothing can be mapped over the program's own memory, and no thread set to run in it.
+
+pub mod child;
+pub mod image;
+pub mod memory;
+pub mod objects;
+pub mod place;
+pub mod server;
+
+pub use child::NativeChild;
+pub use memory::Memory;
+pub use objects::{Mapping, Port, Portset, Reference, Region, Space, Thread};
+pub use server::{Event, Server};
+
+pub use crate::api::{Rights, Run, SpaceKind, Status};
+pub use crate::libc::system_call::{Message, Result};

@@ -1,0 +1,381 @@
+//! A handle for each kernel object. A handle owns its object: dropping it destroys the object.
+#![allow(unsafe_code)]
+
+use super::memory::Memory;
+use super::place::Place;
+use crate::address::PAGE_SIZE;
+use crate::api::{MappingState, NativeState, ObjectType, RegionState, Rights, Run, SpaceKind, SpaceState, Status};
+use crate::libc::system_call::{self as call, Message, Result};
+use crate::policy::{Controls, CpuidEntry, MsrEntry};
+use crate::virtual_cpu::{Groups, VirtualCpuState};
+
+macro_rules! handle {
+    ($(#[$doc:meta])* $name:ident, $destroy:ident) => {
+        $(#[$doc])*
+        #[derive(Debug)]
+        pub struct $name {
+            place: Place,
+        }
+
+        impl $name {
+            /// The address that names the object in calls.
+            #[inline]
+            pub fn address(&self) -> u64 {
+                self.place.address()
+            }
+        }
+
+        impl Drop for $name {
+            fn drop(&mut self) {
+                // The object exists for as long as its handle, so that destroying it cannot fail.
+                let _ = call::$destroy(self.address());
+            }
+        }
+    };
+}
+
+/// Makes an object with `create` at a new place.
+fn create(create: impl FnOnce(u64) -> Result<()>) -> Result<Place> {
+    let place = Place::allocate()?;
+    create(place.address())?;
+    Ok(place)
+}
+
+handle! {
+    /// A link to an object: the only thing that others can be given.
+    Reference, reference_destroy
+}
+
+impl Reference {
+    /// A Reference to nothing.
+    pub fn new() -> Result<Self> {
+        Ok(Self { place: create(call::reference_create)? })
+    }
+
+    /// Another Reference to the same object.
+    pub fn duplicate(&self) -> Result<Self> {
+        let copy = Self::new()?;
+        call::reference_copy(self.address(), copy.address())?;
+        Ok(copy)
+    }
+
+    /// What it links to, `None` if that does not exist any more.
+    pub fn check(&self) -> Result<Option<ObjectType>> {
+        call::reference_check(self.address())
+    }
+
+    /// Calls the Port that it links to and waits for the reply.
+    #[inline]
+    pub fn call(&self, message: &mut Message) -> Result<()> {
+        call::ipc_call(self.address(), message)
+    }
+
+    /// Sends notification bits to the Port that it links to. Never waits.
+    #[inline]
+    pub fn send(&self, bits: u64) -> Result<()> {
+        call::ipc_send(self.address(), bits)
+    }
+}
+
+handle! {
+    /// A set of Ports that threads of the program serve.
+    Portset, portset_destroy
+}
+
+impl Portset {
+    /// A Portset without Ports.
+    pub fn new() -> Result<Self> {
+        Ok(Self { place: create(call::portset_create)? })
+    }
+
+    /// A Reference to it.
+    pub fn reference(&self) -> Result<Reference> {
+        let reference = Reference::new()?;
+        call::portset_reference(self.address(), reference.address())?;
+        Ok(reference)
+    }
+}
+
+handle! {
+    /// Where clients and exceptions arrive.
+    Port, port_destroy
+}
+
+impl Port {
+    /// A Port in `portset`; messages that come through it carry `alias`.
+    pub fn new(portset: &Portset, alias: u64) -> Result<Self> {
+        let port = Self { place: create(call::port_create)? };
+        call::port_set_state(port.address(), alias, portset.reference()?.address())?;
+        Ok(port)
+    }
+
+    /// A Reference to it, which lets its holder send and call.
+    pub fn reference(&self) -> Result<Reference> {
+        let reference = Reference::new()?;
+        call::port_reference(self.address(), reference.address())?;
+        Ok(reference)
+    }
+}
+
+/// A stretch of memory for export to other Spaces.
+#[derive(Debug)]
+pub struct Region {
+    place: Place,
+    state: RegionState,
+    /// Keeps the memory out of Rust's view while it can be mapped elsewhere.
+    _memory: Option<Memory>,
+}
+
+impl Region {
+    /// Exports `size` bytes of `memory` from `offset` on with `rights` at most. `Refused` if that is not page-aligned or not
+    /// inside.
+    pub fn new(memory: &Memory, offset: u64, size: u64, rights: Rights) -> Result<Self> {
+        let inside = offset.checked_add(size).is_some_and(|end| end <= memory.size());
+        if !inside || !(offset | size).is_multiple_of(PAGE_SIZE) {
+            return Err(Status::Refused);
+        }
+        Self::export(memory.address() + offset, size, rights, Some(memory.clone()))
+    }
+
+    /// Exports `bytes`, which begin at a page boundary, for reading and executing. The rest of the last page is
+    /// exported as well.
+    pub fn read_only(bytes: &'static [u8]) -> Result<Self> {
+        let start = bytes.as_ptr().addr() as u64;
+        if !start.is_multiple_of(PAGE_SIZE) {
+            return Err(Status::Refused);
+        }
+        let size = (bytes.len() as u64).next_multiple_of(PAGE_SIZE);
+        Self::export(start, size, Rights::READ | Rights::EXECUTE, None)
+    }
+
+    fn export(start: u64, size: u64, rights: Rights, memory: Option<Memory>) -> Result<Self> {
+        let state = RegionState { start, size, rights: rights.bits() };
+        let region = Self { place: create(call::region_create)?, state, _memory: memory };
+        // SAFETY: either there are no Rust references to the memory, and the handle keeps it so, or the right to write
+        // is not exported.
+        unsafe { call::region_set_state(region.address(), &state, 0, 0) }?;
+        Ok(region)
+    }
+
+    /// The address that names the object in calls.
+    #[inline]
+    pub fn address(&self) -> u64 {
+        self.place.address()
+    }
+
+    /// Length in bytes.
+    pub fn size(&self) -> u64 {
+        self.state.size
+    }
+
+    /// A Reference to it.
+    pub fn reference(&self) -> Result<Reference> {
+        let reference = Reference::new()?;
+        call::region_reference(self.address(), reference.address())?;
+        Ok(reference)
+    }
+
+    /// Makes `port` its keeper: faults that find no memory in the Region arrive there.
+    pub fn set_keeper(&self, port: &Port) -> Result<()> {
+        // SAFETY: the state is unchanged.
+        unsafe { call::region_set_state(self.address(), &self.state, 0, port.reference()?.address()) }
+    }
+
+    /// Limits all that is derived from it to `rights`, at once; relaxes the limit too.
+    pub fn protect(&self, rights: Rights) -> Result<()> {
+        call::region_protect(self.address(), rights)
+    }
+
+    /// Offset and type of the first object in its memory at or after `offset`.
+    pub fn search(&self, offset: u64) -> Result<Option<(u64, ObjectType)>> {
+        call::region_search(self.address(), offset)
+    }
+}
+
+impl Drop for Region {
+    fn drop(&mut self) {
+        // The object exists for as long as its handle, so that destroying it cannot fail.
+        let _ = call::region_destroy(self.address());
+    }
+}
+
+handle! {
+    /// A stretch of a Space in which part of a Region appears.
+    Mapping, mapping_destroy
+}
+
+impl Mapping {
+    /// Makes `size` bytes of `region` from `offset` on appear in `space` from `start` on, with `rights`.
+    pub fn new(region: &Region, offset: u64, space: &Space, start: u64, size: u64, rights: Rights) -> Result<Self> {
+        let mapping = Self { place: create(call::mapping_create)? };
+        let state = MappingState { offset, start, size, rights: rights.bits() };
+        let (region, space) = (region.reference()?, space.reference()?);
+        // SAFETY: Space handles are of Spaces that the program has created, so this changes no memory of its own.
+        unsafe { call::mapping_set_state(mapping.address(), &state, region.address(), space.address()) }?;
+        Ok(mapping)
+    }
+}
+
+handle! {
+    /// A Space that the program has created: never its own.
+    Space, space_destroy
+}
+
+impl Space {
+    /// An empty Space with an allowance of `allowance` frames of kernel memory, taken from the program's own.
+    pub fn new(kind: SpaceKind, allowance: u64) -> Result<Self> {
+        Ok(Self { place: create(|address| call::space_create(address, kind, allowance))? })
+    }
+
+    /// A Reference to it.
+    pub fn reference(&self) -> Result<Reference> {
+        let reference = Reference::new()?;
+        call::space_reference(self.address(), reference.address())?;
+        Ok(reference)
+    }
+
+    /// Makes `port` its keeper: exceptions and VM exits of its threads arrive there.
+    pub fn set_keeper(&self, port: &Port) -> Result<()> {
+        call::space_set_state(self.address(), port.reference()?.address())
+    }
+
+    /// What it is, may use and uses.
+    pub fn state(&self) -> Result<SpaceState> {
+        call::space_get_state(self.address())
+    }
+
+    /// Sets the CPUID table of a machine Space.
+    pub fn set_cpuid(&self, entries: &[CpuidEntry]) -> Result<()> {
+        call::space_set_policy_cpuid(self.address(), entries)
+    }
+
+    /// Adds to the MSR table of a machine Space.
+    pub fn set_msrs(&self, entries: &[MsrEntry]) -> Result<()> {
+        call::space_set_policy_msr(self.address(), entries)
+    }
+
+    /// Sets the scalar policy of a machine Space.
+    pub fn set_controls(&self, controls: &Controls) -> Result<()> {
+        call::space_set_policy_controls(self.address(), core::slice::from_ref(controls))
+    }
+}
+
+/// A thread in a Space that the program has created: native, or a virtual CPU.
+#[derive(Debug)]
+pub struct Thread {
+    place: Place,
+    kind: SpaceKind,
+}
+
+impl Thread {
+    /// A stopped thread in the native Space `space` with `state`.
+    pub fn native(space: &Space, state: &NativeState) -> Result<Self> {
+        let thread = Self { place: create(call::thread_create)?, kind: SpaceKind::Native };
+        let space = space.reference()?;
+        // SAFETY: Space handles are never of the program's own Space.
+        unsafe { call::thread_set_native_state(thread.address(), Some(state), space.address(), Run::Unchanged) }?;
+        Ok(thread)
+    }
+
+    /// A stopped virtual CPU in the machine Space `space` with `groups` of `state`.
+    pub fn virtual_cpu(space: &Space, state: &VirtualCpuState, groups: Groups) -> Result<Self> {
+        let thread = Self { place: create(call::thread_create)?, kind: SpaceKind::Machine };
+        let space = space.reference()?;
+        // SAFETY: Space handles are never of the program's own Space.
+        unsafe {
+            call::thread_set_virtual_cpu(thread.address(), Some(state), groups, space.address(), Run::Unchanged)
+        }?;
+        Ok(thread)
+    }
+
+    /// The address that names the object in calls.
+    #[inline]
+    pub fn address(&self) -> u64 {
+        self.place.address()
+    }
+
+    /// A Reference to it.
+    pub fn reference(&self) -> Result<Reference> {
+        let reference = Reference::new()?;
+        call::thread_reference(self.address(), reference.address())?;
+        Ok(reference)
+    }
+
+    /// Lets it go on.
+    pub fn go(&self) -> Result<()> {
+        self.run(Run::Go)
+    }
+
+    /// Stops it.
+    pub fn stop(&self) -> Result<()> {
+        self.run(Run::Stop)
+    }
+
+    fn run(&self, run: Run) -> Result<()> {
+        // SAFETY: neither state nor Space change.
+        unsafe { call::thread_set_native_state(self.address(), None, 0, run) }
+    }
+
+    /// Stops a native thread and returns its state. `Refused` for a virtual CPU.
+    pub fn native_state(&self) -> Result<NativeState> {
+        if self.kind != SpaceKind::Native {
+            return Err(Status::Refused);
+        }
+        let mut state = NativeState::default();
+        // SAFETY: the thread is in a native Space; its handle never moves it to another.
+        unsafe { call::thread_get_native_state(self.address(), &mut state) }?;
+        Ok(state)
+    }
+
+    /// Sets the state of a native thread.
+    pub fn set_native_state(&self, state: &NativeState, run: Run) -> Result<()> {
+        if self.kind != SpaceKind::Native {
+            return Err(Status::Refused);
+        }
+        // SAFETY: the thread is in a Space that the program has created, never in its own.
+        unsafe { call::thread_set_native_state(self.address(), Some(state), 0, run) }
+    }
+
+    /// Stops a virtual CPU and fills in `groups` of `state`. A virtual CPU whose exit the caller is handling is stopped
+    /// anyway, and goes on with [`set_state`](Self::set_state) or the reply.
+    #[inline]
+    pub fn get_state(&self, state: &mut VirtualCpuState, groups: Groups) -> Result<()> {
+        call::thread_get_virtual_cpu(self.address(), state, groups)
+    }
+
+    /// Sets `groups` of the state of a virtual CPU. `Refused` for a native thread.
+    #[inline]
+    pub fn set_state(&self, state: &VirtualCpuState, groups: Groups, run: Run) -> Result<()> {
+        if self.kind != SpaceKind::Machine {
+            return Err(Status::Refused);
+        }
+        // SAFETY: the thread is in a Space that the program has created, never in its own.
+        unsafe { call::thread_set_virtual_cpu(self.address(), Some(state), groups, 0, run) }
+    }
+
+    /// Posts an external interrupt to a virtual CPU; 0 withdraws. Returns the one that was posted and not delivered.
+    #[inline]
+    pub fn interrupt(&self, vector: u8) -> Result<u64> {
+        call::thread_interrupt(self.address(), vector)
+    }
+}
+
+impl Drop for Thread {
+    fn drop(&mut self) {
+        // The object exists for as long as its handle, so that destroying it cannot fail.
+        let _ = call::thread_destroy(self.address());
+    }
+}
+
+/// Destroys the object of type `kind` at `address`: for objects that others have created in the program's memory.
+pub fn destroy(kind: ObjectType, address: u64) -> Result<()> {
+    match kind {
+        ObjectType::Mapping => call::mapping_destroy(address),
+        ObjectType::Region => call::region_destroy(address),
+        ObjectType::Port => call::port_destroy(address),
+        ObjectType::Portset => call::portset_destroy(address),
+        ObjectType::Space => call::space_destroy(address),
+        ObjectType::Thread => call::thread_destroy(address),
+        ObjectType::Reference => call::reference_destroy(address),
+    }
+}

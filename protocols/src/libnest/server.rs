@@ -1,0 +1,175 @@
+//! Receiving and answering messages: the main loop of a nester.
+//!
+//! ```ignore
+//! let mut event = server.receive(None);
+//! loop {
+//!     let reply = match event {
+//!         Event::MachineExit { exit, .. } => handle(exit).into(),
+//!         _ => [0; 8],
+//!     };
+//!     event = server.reply_and_receive(&reply, deadline);
+//! }
+//! ```
+
+use zerocopy::transmute;
+
+use super::objects::{Port, Portset};
+use crate::api::MessageKind;
+use crate::exception::{MachineExit, MachineReply, MemoryFault, NativeException, exception_reply, memory_reply};
+use crate::libc::system_call::{self, Message, Received, Result};
+
+/// What was received. `alias` is that of the Port that it came through.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Event {
+    /// A call; the client waits for the reply.
+    Call {
+        /// Of the Port.
+        alias: u64,
+        /// The message.
+        words: Message,
+    },
+    /// Notification bits; the reply is dropped.
+    Notification {
+        /// Of the Port.
+        alias: u64,
+        /// The bits.
+        bits: u64,
+    },
+    /// A memory fault in a Region that the program keeps; reply with [`retry`] or [`fail`].
+    MemoryFault {
+        /// Of the Port.
+        alias: u64,
+        /// The fault.
+        fault: MemoryFault,
+    },
+    /// An exception in a native Space that the program keeps; reply with [`resume`] or [`stop`].
+    Exception {
+        /// Of the Port.
+        alias: u64,
+        /// The exception.
+        exception: NativeException,
+    },
+    /// An exit of a virtual CPU in a machine Space that the program keeps; reply with a [`MachineReply`].
+    MachineExit {
+        /// Of the Port.
+        alias: u64,
+        /// The exit.
+        exit: MachineExit,
+    },
+    /// A device interrupt; its line stays masked until the reply.
+    Interrupt {
+        /// Of the Port.
+        alias: u64,
+        /// The line.
+        line: u64,
+    },
+    /// The deadline has passed; the reply is dropped.
+    TimedOut,
+}
+
+impl Event {
+    #[inline(always)]
+    fn decode(received: Result<Received>) -> Self {
+        let Ok(Received { alias, kind, words }) = received else { return Self::TimedOut };
+        match kind {
+            MessageKind::Call => Self::Call { alias, words },
+            MessageKind::Notification => Self::Notification { alias, bits: words[0] },
+            MessageKind::MemoryFault => Self::MemoryFault { alias, fault: transmute!(words) },
+            MessageKind::Exception => Self::Exception { alias, exception: transmute!(words) },
+            MessageKind::MachineExit => Self::MachineExit { alias, exit: transmute!(words) },
+            MessageKind::Interrupt => Self::Interrupt { alias, line: words[0] },
+        }
+    }
+}
+
+/// A Portset and the loop that serves it.
+#[derive(Debug)]
+pub struct Server {
+    portset: Portset,
+}
+
+impl Server {
+    /// A server without Ports.
+    pub fn new() -> Result<Self> {
+        Ok(Self { portset: Portset::new()? })
+    }
+
+    /// Its Portset.
+    pub fn portset(&self) -> &Portset {
+        &self.portset
+    }
+
+    /// A new Port that it serves.
+    pub fn port(&self, alias: u64) -> Result<Port> {
+        Port::new(&self.portset, alias)
+    }
+
+    /// Waits for the next message, until the time stamp counter reaches `deadline`. A client that has not been replied to is
+    /// disconnected.
+    #[inline(always)]
+    pub fn receive(&mut self, deadline: Option<u64>) -> Event {
+        Event::decode(system_call::ipc_wait_receive(self.portset.address(), until(deadline)))
+    }
+
+    /// Replies to what was received last, if it still waits, then [receives](Self::receive).
+    #[inline(always)]
+    pub fn reply_and_receive(&mut self, reply: &Message, deadline: Option<u64>) -> Event {
+        Event::decode(system_call::ipc_reply_wait_receive(self.portset.address(), until(deadline), reply))
+    }
+}
+
+/// The API's form of a deadline: 0 is none.
+#[inline(always)]
+fn until(deadline: Option<u64>) -> u64 {
+    deadline.map_or(0, |deadline| deadline.max(1))
+}
+
+/// Reply to a memory fault: the memory is there now.
+pub const fn retry() -> Message {
+    [memory_reply::RETRY, 0, 0, 0, 0, 0, 0, 0]
+}
+
+/// Reply to a memory fault: there is no memory; the thread gets the exception.
+pub const fn fail() -> Message {
+    [memory_reply::FAIL, 0, 0, 0, 0, 0, 0, 0]
+}
+
+/// Reply to an exception: the thread goes on with the registers that it has now.
+pub const fn resume() -> Message {
+    [exception_reply::RESUME, 0, 0, 0, 0, 0, 0, 0]
+}
+
+/// Reply to an exception: the thread stops.
+pub const fn stop() -> Message {
+    [exception_reply::STOP, 0, 0, 0, 0, 0, 0, 0]
+}
+
+/// Reply to a VM exit.
+#[inline(always)]
+pub fn machine(reply: MachineReply) -> Message {
+    transmute!(reply)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::api::Status;
+
+    #[test]
+    fn messages_become_what_they_are() {
+        let words = [1, 2, 3, 4, 5, 6, 7, 8];
+        let event = |kind| Event::decode(Ok(Received { alias: 9, kind, words }));
+        assert_eq!(event(MessageKind::Call), Event::Call { alias: 9, words });
+        assert_eq!(event(MessageKind::Notification), Event::Notification { alias: 9, bits: 1 });
+        let Event::MachineExit { exit, .. } = event(MessageKind::MachineExit) else { panic!() };
+        assert_eq!((exit.reason, exit.guest_physical, exit.rax, exit.rbx), (1, 3, 4, 8));
+        let Event::Exception { exception, .. } = event(MessageKind::Exception) else { panic!() };
+        assert_eq!((exception.vector, exception.rip), (1, 3));
+        assert_eq!(Event::decode(Err(Status::TimedOut)), Event::TimedOut);
+    }
+
+    #[test]
+    fn no_deadline_and_deadline_zero_differ() {
+        assert_eq!((until(None), until(Some(0)), until(Some(7))), (0, 1, 7));
+    }
+}
