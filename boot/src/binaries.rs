@@ -43,17 +43,10 @@ impl Binaries {
         }
         // What is set for host builds (coverage, lints as errors) must not
         // reach the bare-metal one.
-        for variable in [
-            "RUSTFLAGS",
-            "CARGO_ENCODED_RUSTFLAGS",
-            "RUSTC_WORKSPACE_WRAPPER",
-            "LLVM_PROFILE_FILE",
-        ] {
+        for variable in ["RUSTFLAGS", "CARGO_ENCODED_RUSTFLAGS", "RUSTC_WORKSPACE_WRAPPER", "LLVM_PROFILE_FILE"] {
             command.env_remove(variable);
         }
-        let mut child = command
-            .spawn()
-            .or_failure(FailureKind::Build, "cannot start cargo")?;
+        let mut child = command.spawn().or_failure(FailureKind::Build, "cannot start cargo")?;
         let mut paths = BTreeMap::new();
         if let Some(output) = child.stdout.take() {
             for message in Message::parse_stream(BufReader::new(output)) {
@@ -65,14 +58,9 @@ impl Binaries {
                 }
             }
         }
-        let status = child
-            .wait()
-            .or_failure(FailureKind::Build, "waiting for cargo")?;
+        let status = child.wait().or_failure(FailureKind::Build, "waiting for cargo")?;
         if !status.success() {
-            return Err(Failure::error(
-                FailureKind::Build,
-                format!("building {} failed", packages.join(", ")),
-            ));
+            return Err(Failure::error(FailureKind::Build, format!("building {} failed", packages.join(", "))));
         }
         step.done("built");
         Ok(Self { paths })
@@ -80,12 +68,10 @@ impl Binaries {
 
     /// The binary called `name`.
     pub fn get(&self, name: &str) -> Result<&Path> {
-        self.paths.get(name).map(PathBuf::as_path).ok_or_else(|| {
-            Failure::error(
-                FailureKind::Build,
-                format!("the build made no binary called `{name}`"),
-            )
-        })
+        self.paths
+            .get(name)
+            .map(PathBuf::as_path)
+            .ok_or_else(|| Failure::error(FailureKind::Build, format!("the build made no binary called `{name}`")))
     }
 
     /// The names of all binaries.

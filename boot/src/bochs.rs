@@ -59,9 +59,7 @@ pub struct Bochs {
 impl Bochs {
     /// The binary that the user named, if any.
     pub fn named_by_user() -> Option<PathBuf> {
-        std::env::var_os(VARIABLE)
-            .filter(|value| !value.is_empty())
-            .map(PathBuf::from)
+        std::env::var_os(VARIABLE).filter(|value| !value.is_empty()).map(PathBuf::from)
     }
 
     /// The binary to use, probed.
@@ -75,18 +73,11 @@ impl Bochs {
             .arg("--help")
             .stdin(Stdio::null())
             .output()
-            .or_failure(
-                FailureKind::Host,
-                format!("cannot run {}", binary.display()),
-            )?;
+            .or_failure(FailureKind::Host, format!("cannot run {}", binary.display()))?;
         let mut text = String::from_utf8_lossy(&output.stdout).into_owned();
         text += &String::from_utf8_lossy(&output.stderr);
-        Self::from_help(&binary, &text).ok_or_else(|| {
-            Failure::error(
-                FailureKind::Host,
-                format!("{} does not look like Bochs", binary.display()),
-            )
-        })
+        Self::from_help(&binary, &text)
+            .ok_or_else(|| Failure::error(FailureKind::Host, format!("{} does not look like Bochs", binary.display())))
     }
 
     /// Reads what `bochs --help` printed.
@@ -104,11 +95,7 @@ impl Bochs {
     }
 
     fn ips(&self) -> u64 {
-        if self.has_debugger {
-            DEBUGGER_IPS
-        } else {
-            FAST_IPS
-        }
+        if self.has_debugger { DEBUGGER_IPS } else { FAST_IPS }
     }
 
     /// The configuration of the machine. File names are relative to its folder.
@@ -127,21 +114,14 @@ impl Bochs {
         line(format_args!("display_library: {}", self.display));
         // A triple fault ends the machine, with a message, instead of
         // restarting it.
-        line(format_args!(
-            "cpu: model={cpu}, count=1, ips={}, reset_on_triple_fault=0",
-            self.ips()
-        ));
+        line(format_args!("cpu: model={cpu}, count=1, ips={}, reset_on_triple_fault=0", self.ips()));
         line(format_args!("memory: guest={memory}, host={host_memory}"));
         line(format_args!("romimage: file=bios"));
         line(format_args!("vgaromimage: file=vgabios"));
         line(format_args!("ata0: enabled=1"));
-        line(format_args!(
-            "ata0-master: type=cdrom, path=image.iso, status=inserted"
-        ));
+        line(format_args!("ata0-master: type=cdrom, path=image.iso, status=inserted"));
         line(format_args!("boot: cdrom"));
-        line(format_args!(
-            "com1: enabled=1, mode=socket-client, dev=127.0.0.1:{port}"
-        ));
+        line(format_args!("com1: enabled=1, mode=socket-client, dev=127.0.0.1:{port}"));
         line(format_args!("clock: sync={sync}, time0=utc"));
         line(format_args!("log: {LOG}"));
         line(format_args!("panic: action=fatal"));
@@ -152,13 +132,7 @@ impl Bochs {
     }
 
     /// Starts the machine in `folder`; its serial port connects to `port`.
-    pub(crate) fn start(
-        &self,
-        iso: &Path,
-        folder: &Path,
-        port: u16,
-        options: &HostOptions,
-    ) -> Result<Guarded> {
+    pub(crate) fn start(&self, iso: &Path, folder: &Path, port: u16, options: &HostOptions) -> Result<Guarded> {
         // Links spare quoting whatever characters the paths have.
         symlink(iso, folder.join("image.iso"))?;
         symlink(firmware(packages::BOCHS_BIOS)?, folder.join("bios"))?;
@@ -173,19 +147,11 @@ impl Bochs {
         }
         let output = File::create(folder.join(OUTPUT))?;
         if self.display != "term" {
-            command
-                .stdin(Stdio::null())
-                .stdout(output.try_clone()?)
-                .stderr(output);
+            command.stdin(Stdio::null()).stdout(output.try_clone()?).stderr(output);
             return Guarded::spawn(&mut command);
         }
-        let terminal = nix::pty::openpty(None, None)
-            .or_failure(FailureKind::Host, "cannot open a pseudo-terminal")?;
-        command
-            .env("TERM", "xterm")
-            .stdin(terminal.slave.try_clone()?)
-            .stdout(terminal.slave)
-            .stderr(output);
+        let terminal = nix::pty::openpty(None, None).or_failure(FailureKind::Host, "cannot open a pseudo-terminal")?;
+        command.env("TERM", "xterm").stdin(terminal.slave.try_clone()?).stdout(terminal.slave).stderr(output);
         let process = Guarded::spawn(&mut command)?;
         // The command holds the terminal's slave side open.
         drop(command);
@@ -220,12 +186,7 @@ fn firmware(candidates: &[&str]) -> Result<PathBuf> {
         .iter()
         .map(PathBuf::from)
         .find(|path| path.exists())
-        .ok_or_else(|| {
-            Failure::error(
-                FailureKind::Missing,
-                format!("there is no {}", candidates[0]),
-            )
-        })
+        .ok_or_else(|| Failure::error(FailureKind::Missing, format!("there is no {}", candidates[0])))
 }
 
 /// A relative path given by the user is relative to where the user is, not to
@@ -242,15 +203,8 @@ pub fn complaint(log: &str) -> Option<String> {
         .lines()
         .filter_map(|line| {
             let line = line.trim_start_matches(|c: char| c.is_ascii_digit());
-            let message = line
-                .strip_prefix("p[")
-                .or_else(|| line.strip_prefix(">>PANIC<<"))?;
-            Some(
-                message
-                    .split_once(']')
-                    .map_or(message, |(_, text)| text)
-                    .trim(),
-            )
+            let message = line.strip_prefix("p[").or_else(|| line.strip_prefix(">>PANIC<<"))?;
+            Some(message.split_once(']').map_or(message, |(_, text)| text).trim())
         })
         .filter(|message| !message.is_empty() && !is_regular_end(message))
         .collect();
@@ -264,8 +218,7 @@ pub fn complaint(log: &str) -> Option<String> {
 
 /// Bochs reports a power-off by the guest as a panic, too.
 fn is_regular_end(message: &str) -> bool {
-    message.contains("Shutdown port: shutdown requested")
-        || message.contains("ACPI control: soft power off")
+    message.contains("Shutdown port: shutdown requested") || message.contains("ACPI control: soft power off")
 }
 
 #[cfg(test)]
@@ -286,21 +239,13 @@ Usage: bochs [flags] [bochsrc options]
 ";
 
     fn options() -> HostOptions {
-        HostOptions {
-            kind: HostKind::Bochs,
-            memory: Size::mib(4096),
-            pace: Pace::Fast,
-            cpu: None,
-        }
+        HostOptions { kind: HostKind::Bochs, memory: Size::mib(4096), pace: Pace::Fast, cpu: None }
     }
 
     #[test]
     fn builds_are_told_apart() {
         let debian = Bochs::from_help(Path::new("bochs"), DEBIAN_HELP).unwrap();
-        assert_eq!(
-            (debian.version.as_str(), debian.has_debugger),
-            ("2.7", true)
-        );
+        assert_eq!((debian.version.as_str(), debian.has_debugger), ("2.7", true));
         assert_eq!(debian.display, "term");
         let fast = Bochs::from_help(Path::new("bochs"), FAST_HELP).unwrap();
         assert_eq!((fast.version.as_str(), fast.has_debugger), ("3.0", false));
@@ -321,11 +266,7 @@ Usage: bochs [flags] [bochsrc options]
         ] {
             assert!(text.lines().any(|found| found == line), "{line}\n{text}");
         }
-        let other = HostOptions {
-            pace: Pace::RealTime,
-            cpu: Some("core2_penryn_t9600".into()),
-            ..options()
-        };
+        let other = HostOptions { pace: Pace::RealTime, cpu: Some("core2_penryn_t9600".into()), ..options() };
         let text = bochs.configuration(1, &other);
         assert!(text.contains("model=core2_penryn_t9600,"));
         assert!(text.contains("sync=slowdown"));

@@ -53,10 +53,7 @@ impl BzImage {
             return Err(BzImageError::NotBzImage(reason));
         }
         if file.len() < HEADER_END {
-            return Err(BzImageError::Truncated {
-                expected: HEADER_END as u64,
-                actual: file.len() as u64,
-            });
+            return Err(BzImageError::Truncated { expected: HEADER_END as u64, actual: file.len() as u64 });
         }
         let u16_at = |at: usize| u16::from_le_bytes([file[at], file[at + 1]]);
         let u32_at = |at: usize| u32::from(u16_at(at)) | u32::from(u16_at(at + 2)) << 16;
@@ -76,15 +73,9 @@ impl BzImage {
         };
         let expected = (setup_sectors + 1) * 512 + u64::from(u32_at(0x1f4)) * 16;
         if expected > file.len() as u64 {
-            return Err(BzImageError::Truncated {
-                expected,
-                actual: file.len() as u64,
-            });
+            return Err(BzImageError::Truncated { expected, actual: file.len() as u64 });
         }
-        Ok(Self {
-            init_size: u32_at(0x260),
-            preferred_address: u64_at(0x258),
-        })
+        Ok(Self { init_size: u32_at(0x260), preferred_address: u64_at(0x258) })
     }
 }
 
@@ -137,17 +128,8 @@ pub(crate) mod tests {
 
     #[test]
     fn refuses_what_is_no_bzimage() {
-        for bytes in [
-            &b""[..],
-            b"hello",
-            b"\x7fELF\x02",
-            b"\x1f\x8b\x08",
-            &[0; 4096],
-        ] {
-            assert!(matches!(
-                BzImage::check(bytes),
-                Err(BzImageError::NotBzImage(_))
-            ));
+        for bytes in [&b""[..], b"hello", b"\x7fELF\x02", b"\x1f\x8b\x08", &[0; 4096]] {
+            assert!(matches!(BzImage::check(bytes), Err(BzImageError::NotBzImage(_))));
         }
     }
 

@@ -55,10 +55,7 @@ mod tests {
         let mut chords = Chords::default();
         assert_eq!(chords.feed(b"ls\r\x1d"), forward(b"ls\r"));
         assert_eq!(chords.feed(b"q"), Keys::Leave(vec![]));
-        assert_eq!(
-            Chords::default().feed(b"a\x1dqb"),
-            Keys::Leave(b"a".to_vec())
-        );
+        assert_eq!(Chords::default().feed(b"a\x1dqb"), Keys::Leave(b"a".to_vec()));
     }
 
     #[test]

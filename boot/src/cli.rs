@@ -19,12 +19,10 @@ use std::path::PathBuf;
 /// Without a command, it runs the system with its console on this terminal.
 #[derive(Debug, Parser)]
 #[command(name = "nestor", version, args_conflicts_with_subcommands = true)]
-#[command(
-    after_help = "Exit codes: 0 success; 1 the system failed or did not do what was \
+#[command(after_help = "Exit codes: 0 success; 1 the system failed or did not do what was \
     expected; 2 bad usage; 3 packages are missing; 4 timeout; 5 the host machine failed; \
     6 building failed; 130 interrupted.\n\n\
-    NESTOR_BOCHS names another Bochs binary than the one on PATH."
-)]
+    NESTOR_BOCHS names another Bochs binary than the one on PATH.")]
 pub struct Cli {
     /// What to do; to run the system if not given.
     #[command(subcommand)]
@@ -150,8 +148,7 @@ impl GuestArgs {
         request::check_memory(self.memory).map_err(Failure::from)?;
         let meminfo = std::fs::read_to_string("/proc/meminfo").unwrap_or_default();
         if let Some(available) = request::total_memory(&meminfo) {
-            request::check_total(self.memory, self.machines.into(), available)
-                .map_err(Failure::from)?;
+            request::check_total(self.memory, self.machines.into(), available).map_err(Failure::from)?;
         }
         if let Some(kernel) = &self.kernel {
             request::check_kernel_file(kernel)?;
@@ -186,12 +183,7 @@ impl GuestArgs {
             };
             let initrd = guest.initrd.as_ref().map(|_| "initrd");
             let start = Start::linux(&name, guest.memory, "vmlinuz", initrd, &guest.append)
-                .map_err(|error| {
-                    Failure::error(
-                        crate::failure::FailureKind::Usage,
-                        format!("--append: {error}"),
-                    )
-                })?;
+                .map_err(|error| Failure::error(crate::failure::FailureKind::Usage, format!("--append: {error}")))?;
             system = system.start(start);
         }
         Ok(system)
@@ -224,11 +216,7 @@ impl RunArgs {
 
     /// The host asked for, with enough memory for `guest`.
     pub fn host_options(&self, guest: &Guest, pace: Pace) -> Result<HostOptions> {
-        let needed = if self.guest.bare {
-            guest.memory
-        } else {
-            memory_for(self.guest.system(guest)?.memory())
-        };
+        let needed = if self.guest.bare { guest.memory } else { memory_for(self.guest.system(guest)?.memory()) };
         Ok(HostOptions {
             kind: self.host_kind(),
             memory: self.host.host_memory.unwrap_or(needed),
@@ -278,12 +266,7 @@ mod tests {
     #[test]
     fn machines_have_their_own_names() {
         let cli = parse("nestor --machines 2").unwrap();
-        let guest = Guest {
-            kernel: "k".into(),
-            initrd: None,
-            append: "a".into(),
-            memory: Size::mib(64),
-        };
+        let guest = Guest { kernel: "k".into(), initrd: None, append: "a".into(), memory: Size::mib(64) };
         let text = cli.run.guest.system(&guest).unwrap().to_string();
         assert_eq!(text.lines().count(), 2);
         assert!(text.contains("name=linux1 ") && text.contains("name=linux2 "));

@@ -57,19 +57,12 @@ impl Console {
     /// A console over a connected stream.
     pub fn new(stream: TcpStream) -> Result<Self> {
         stream.set_nodelay(true)?;
-        Ok(Self {
-            stream,
-            transcript: Transcript::default(),
-            watcher: EndWatcher::default(),
-            log: None,
-            closed: false,
-        })
+        Ok(Self { stream, transcript: Transcript::default(), watcher: EndWatcher::default(), log: None, closed: false })
     }
 
     /// Keeps everything printed from here on in a file, byte for byte.
     pub fn log_to(&mut self, path: &Path) -> Result<()> {
-        let file = File::create(path)
-            .with_context(|| format!("cannot write the console's log {}", path.display()))?;
+        let file = File::create(path).with_context(|| format!("cannot write the console's log {}", path.display()))?;
         self.log = Some(file);
         Ok(())
     }
@@ -77,9 +70,7 @@ impl Console {
     /// Waits until the console prints `text`, reads up to its end, and gives
     /// what stood before it. Matching is on lines ended by `\n` alone.
     pub fn expect(&mut self, text: &str, timeout: Duration) -> Result<String, ExpectError> {
-        self.wait_for(text, timeout, |transcript| {
-            transcript.take_through(text.as_bytes())
-        })
+        self.wait_for(text, timeout, |transcript| transcript.take_through(text.as_bytes()))
     }
 
     /// Waits for the next complete line.
@@ -226,13 +217,9 @@ mod tests {
     #[test]
     fn tells_an_end_from_a_timeout() {
         let (mut console, mut far) = pair();
-        far.write_all(b"[root   ] system end: power-off\r\n")
-            .unwrap();
+        far.write_all(b"[root   ] system end: power-off\r\n").unwrap();
         drop(far);
-        assert!(matches!(
-            console.expect("never", LONG).unwrap_err(),
-            ExpectError::Ended { .. }
-        ));
+        assert!(matches!(console.expect("never", LONG).unwrap_err(), ExpectError::Ended { .. }));
         console.read_to_end(LONG).unwrap();
         assert_eq!(console.system_end(), Some(&SystemEnd::PowerOff));
     }

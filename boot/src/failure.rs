@@ -50,10 +50,7 @@ pub struct Failure {
 impl Failure {
     /// A failure of `kind`, ready to be returned as an error.
     pub fn error(kind: FailureKind, message: impl Into<String>) -> anyhow::Error {
-        anyhow::Error::new(Self {
-            kind,
-            message: message.into(),
-        })
+        anyhow::Error::new(Self { kind, message: message.into() })
     }
 }
 
@@ -79,10 +76,7 @@ impl<T, E: fmt::Display> OrFailure<T> for Result<T, E> {
 
 /// The exit code for any error: its failure kind's, or 1 if it has none.
 pub fn exit_code(error: &anyhow::Error) -> u8 {
-    error
-        .downcast_ref::<Failure>()
-        .map_or(FailureKind::Failed, |failure| failure.kind)
-        .exit_code()
+    error.downcast_ref::<Failure>().map_or(FailureKind::Failed, |failure| failure.kind).exit_code()
 }
 
 #[cfg(test)]
@@ -93,9 +87,8 @@ mod tests {
     #[test]
     fn exit_codes_differ() {
         use FailureKind::*;
-        let mut codes: Vec<u8> = [Failed, Usage, Missing, Timeout, Host, Build, Interrupted]
-            .map(FailureKind::exit_code)
-            .into();
+        let mut codes: Vec<u8> =
+            [Failed, Usage, Missing, Timeout, Host, Build, Interrupted].map(FailureKind::exit_code).into();
         codes.sort_unstable();
         codes.dedup();
         assert_eq!(codes.len(), 7);

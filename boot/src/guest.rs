@@ -23,11 +23,7 @@ impl Flavour {
     /// The packages to look for: Debian's name, then Ubuntu's.
     const fn packages(self) -> &'static [&'static str] {
         match self {
-            Self::Cloud => &[
-                "linux-image-cloud-amd64",
-                "linux-image-virtual",
-                "linux-image-generic",
-            ],
+            Self::Cloud => &["linux-image-cloud-amd64", "linux-image-virtual", "linux-image-generic"],
             Self::Generic => &["linux-image-amd64", "linux-image-generic"],
         }
     }
@@ -42,11 +38,7 @@ impl Flavour {
 
 /// The cached kernel of a flavour, fetched if it is not there yet.
 pub fn kernel(workspace: &Workspace, flavour: Flavour) -> Result<PathBuf> {
-    let kernel = workspace
-        .cache
-        .join("guest")
-        .join(flavour.folder())
-        .join("vmlinuz");
+    let kernel = workspace.cache.join("guest").join(flavour.folder()).join("vmlinuz");
     if kernel.exists() {
         return Ok(kernel);
     }
@@ -100,8 +92,7 @@ fn resolve_kernel_package(flavour: Flavour) -> Result<String> {
             if position > 0 {
                 progress::note(format_args!("there is no {}; taking {name}", names[0]));
             }
-            return kernel_dependency(&record)
-                .with_context(|| format!("{name} depends on no kernel image"));
+            return kernel_dependency(&record).with_context(|| format!("{name} depends on no kernel image"));
         }
     }
     Err(no_package(names))
@@ -125,11 +116,8 @@ fn candidate(package: &str) -> Result<Option<String>> {
     }
     // An image for containers comes without package lists; the base system's
     // own packages tell whether that is the case.
-    let has_lists = fs::read_dir("/var/lib/apt/lists").is_ok_and(|entries| {
-        entries
-            .flatten()
-            .any(|entry| entry.file_name().to_string_lossy().contains("_Packages"))
-    });
+    let has_lists = fs::read_dir("/var/lib/apt/lists")
+        .is_ok_and(|entries| entries.flatten().any(|entry| entry.file_name().to_string_lossy().contains("_Packages")));
     if has_lists {
         return Ok(None);
     }
@@ -146,10 +134,7 @@ fn candidate(package: &str) -> Result<Option<String>> {
 fn no_package(names: &[&str]) -> anyhow::Error {
     Failure::error(
         FailureKind::Missing,
-        format!(
-            "apt knows none of these packages: {}; give --kernel and --initrd instead",
-            names.join(", ")
-        ),
+        format!("apt knows none of these packages: {}; give --kernel and --initrd instead", names.join(", ")),
     )
 }
 
@@ -166,9 +151,7 @@ fn kernel_dependency(record: &str) -> Option<String> {
 
 /// Downloads `package` and takes the one file matching `pattern` out of it.
 fn take_from_package(workspace: &Workspace, package: &str, pattern: &str, to: &Path) -> Result<()> {
-    let folder = tempfile::Builder::new()
-        .prefix("download-")
-        .tempdir_in(&workspace.cache)?;
+    let folder = tempfile::Builder::new().prefix("download-").tempdir_in(&workspace.cache)?;
     let mut download = Command::new("apt-get");
     download.args(["-qq", "download", package]);
     if packages::is_root() {
@@ -184,10 +167,7 @@ fn take_from_package(workspace: &Workspace, package: &str, pattern: &str, to: &P
     if !output.status.success() {
         return Err(Failure::error(
             FailureKind::Missing,
-            format!(
-                "cannot download {package}: {}",
-                String::from_utf8_lossy(&output.stderr).trim()
-            ),
+            format!("cannot download {package}: {}", String::from_utf8_lossy(&output.stderr).trim()),
         ));
     }
     let archive = fs::read_dir(&folder)?
@@ -230,17 +210,11 @@ mod tests {
     fn finds_the_kernel_image_of_a_metapackage() {
         let debian = "Package: linux-image-cloud-amd64\n\
                       Depends: linux-image-6.1.0-18-cloud-amd64 (= 6.1.76-1)\n";
-        assert_eq!(
-            kernel_dependency(debian).as_deref(),
-            Some("linux-image-6.1.0-18-cloud-amd64")
-        );
+        assert_eq!(kernel_dependency(debian).as_deref(), Some("linux-image-6.1.0-18-cloud-amd64"));
         let ubuntu = "Depends: linux-modules-extra-6.8.0-31-generic, \
                       linux-image-6.8.0-31-generic | linux-image-unsigned-6.8.0-31-generic, \
                       linux-firmware\n";
-        assert_eq!(
-            kernel_dependency(ubuntu).as_deref(),
-            Some("linux-image-6.8.0-31-generic")
-        );
+        assert_eq!(kernel_dependency(ubuntu).as_deref(), Some("linux-image-6.8.0-31-generic"));
         assert_eq!(kernel_dependency("Depends: dash\n"), None);
         assert_eq!(kernel_dependency(""), None);
     }

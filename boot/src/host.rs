@@ -28,15 +28,15 @@ pub enum HostKind {
 impl HostKind {
     /// KVM where it is offered, Bochs otherwise.
     pub fn preferred() -> Self {
-        if kvm::is_offered() {
-            Self::Kvm
-        } else {
-            Self::Bochs
+        match kvm::obstacle() {
+            None => Self::Kvm,
+            Some(_) => Self::Bochs,
         }
     }
 
-    /// Makes sure the host's packages are there.
-    pub fn ensure_packages(self) -> Result<()> {
+    /// Makes sure that this computer can be such a host, and that the host's
+    /// packages are there.
+    pub fn ensure(self) -> Result<()> {
         match self {
             Self::Bochs => {
                 packages::ensure(packages::BOCHS_FIRMWARE)?;
@@ -45,7 +45,10 @@ impl HostKind {
                 }
                 Ok(())
             }
-            Self::Kvm => packages::ensure(packages::KVM),
+            Self::Kvm => match kvm::obstacle() {
+                None => packages::ensure(packages::KVM),
+                Some(obstacle) => Err(Failure::error(FailureKind::Host, format!("--host kvm: {obstacle}"))),
+            },
         }
     }
 }
@@ -75,12 +78,7 @@ pub struct HostOptions {
 impl HostOptions {
     /// A host of the preferred kind with `memory`, running fast.
     pub fn new(memory: Size) -> Self {
-        Self {
-            kind: HostKind::preferred(),
-            memory,
-            pace: Pace::Fast,
-            cpu: None,
-        }
+        Self { kind: HostKind::preferred(), memory, pace: Pace::Fast, cpu: None }
     }
 }
 
@@ -112,18 +110,15 @@ impl HostEnd {
     pub fn check(&self) -> Result<()> {
         match (&self.system, &self.complaint) {
             (Some(SystemEnd::PowerOff), _) => Ok(()),
-            (Some(SystemEnd::Failed(reason)), _) => Err(Failure::error(
-                FailureKind::Failed,
-                format!("the system failed: {reason}"),
-            )),
-            (None, Some(complaint)) => Err(Failure::error(
-                FailureKind::Host,
-                format!("the host machine stopped: {complaint}"),
-            )),
-            (None, None) => Err(Failure::error(
-                FailureKind::Host,
-                "the host machine stopped, and the system did not say why",
-            )),
+            (Some(SystemEnd::Failed(reason)), _) => {
+                Err(Failure::error(FailureKind::Failed, format!("the system failed: {reason}")))
+            }
+            (None, Some(complaint)) => {
+                Err(Failure::error(FailureKind::Host, format!("the host machine stopped: {complaint}")))
+            }
+            (None, None) => {
+                Err(Failure::error(FailureKind::Host, "the host machine stopped, and the system did not say why"))
+            }
         }
     }
 
@@ -132,10 +127,7 @@ impl HostEnd {
     pub fn check_silent(&self) -> Result<()> {
         match &self.complaint {
             None => Ok(()),
-            Some(complaint) => Err(Failure::error(
-                FailureKind::Host,
-                format!("the host machine stopped: {complaint}"),
-            )),
+            Some(complaint) => Err(Failure::error(FailureKind::Host, format!("the host machine stopped: {complaint}"))),
         }
     }
 }
@@ -159,12 +151,10 @@ impl Host {
     /// Starts a host machine from the image `iso`; the host's packages must be
     /// there.
     pub fn start(iso: &Path, options: &HostOptions) -> Result<Self> {
-        let iso = iso
-            .canonicalize()
-            .or_failure(FailureKind::Usage, iso.display().to_string())?;
+        let iso = iso.canonicalize().or_failure(FailureKind::Usage, iso.display().to_string())?;
         let folder = tempfile::Builder::new().prefix("nestor-host-").tempdir()?;
-        let listener = TcpListener::bind("127.0.0.1:0")
-            .or_failure(FailureKind::Host, "cannot open a port for the console")?;
+        let listener =
+            TcpListener::bind("127.0.0.1:0").or_failure(FailureKind::Host, "cannot open a port for the console")?;
         let port = listener.local_addr()?.port();
         let mut process = match options.kind {
             HostKind::Bochs => Bochs::find()?.start(&iso, folder.path(), port, options)?,
@@ -174,18 +164,10 @@ impl Host {
             let complaint = complaint(options.kind, folder.path());
             return Err(Failure::error(
                 FailureKind::Host,
-                format!(
-                    "the host machine did not start: {}",
-                    complaint.as_deref().unwrap_or("it gave no reason")
-                ),
+                format!("the host machine did not start: {}", complaint.as_deref().unwrap_or("it gave no reason")),
             ));
         };
-        Ok(Self {
-            process,
-            console: Console::new(stream)?,
-            folder,
-            kind: options.kind,
-        })
+        Ok(Self { process, console: Console::new(stream)?, folder, kind: options.kind })
     }
 
     /// Its console.
@@ -205,9 +187,7 @@ impl Host {
 
     /// Waits until the machine stops, and tells how it did.
     pub fn wait(&mut self, timeout: Duration) -> Result<HostEnd> {
-        self.console
-            .read_to_end(timeout)
-            .map_err(|error| Failure::error(FailureKind::Timeout, error.to_string()))?;
+        self.console.read_to_end(timeout).map_err(|error| Failure::error(FailureKind::Timeout, error.to_string()))?;
         self.end()
     }
 
@@ -270,11 +250,8 @@ mod tests {
 
     #[test]
     fn ends_are_judged() {
-        let end = |system, complaint: Option<&str>| HostEnd {
-            system,
-            status: None,
-            complaint: complaint.map(str::to_owned),
-        };
+        let end =
+            |system, complaint: Option<&str>| HostEnd { system, status: None, complaint: complaint.map(str::to_owned) };
         let code = |end: HostEnd| crate::failure::exit_code(&end.check().unwrap_err());
         assert!(end(Some(SystemEnd::PowerOff), None).check().is_ok());
         assert_eq!(code(end(Some(SystemEnd::Failed("x".into())), None)), 1);

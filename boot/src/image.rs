@@ -45,15 +45,8 @@ struct Module {
 /// What GRUB is to start.
 #[derive(Clone, Debug)]
 enum Payload {
-    Multiboot {
-        monitor: Content,
-        modules: Vec<Module>,
-    },
-    Linux {
-        kernel: Content,
-        initrd: Option<Content>,
-        append: String,
-    },
+    Multiboot { monitor: Content, modules: Vec<Module> },
+    Linux { kernel: Content, initrd: Option<Content>, append: String },
 }
 
 /// An image to be made.
@@ -65,12 +58,7 @@ pub struct Image {
 impl Image {
     /// An image that boots the monitor `monitor`, with no modules yet.
     pub fn new(monitor: impl Into<Content>) -> Self {
-        Self {
-            payload: Payload::Multiboot {
-                monitor: monitor.into(),
-                modules: Vec::new(),
-            },
-        }
+        Self { payload: Payload::Multiboot { monitor: monitor.into(), modules: Vec::new() } }
     }
 
     /// An image with the monitor, the kernel and the root nester.
@@ -81,11 +69,7 @@ impl Image {
     }
 
     /// An image that boots a Linux kernel directly, without Nestor.
-    pub fn linux(
-        kernel: impl Into<Content>,
-        initrd: Option<impl Into<Content>>,
-        append: &str,
-    ) -> Self {
+    pub fn linux(kernel: impl Into<Content>, initrd: Option<impl Into<Content>>, append: &str) -> Self {
         Self {
             payload: Payload::Linux {
                 kernel: kernel.into(),
@@ -99,10 +83,7 @@ impl Image {
     /// there this does nothing.
     pub fn module(mut self, string: &str, content: impl Into<Content>) -> Self {
         if let Payload::Multiboot { modules, .. } = &mut self.payload {
-            modules.push(Module {
-                string: string.to_owned(),
-                content: content.into(),
-            });
+            modules.push(Module { string: string.to_owned(), content: content.into() });
         }
         self
     }
@@ -149,9 +130,9 @@ impl Image {
         for (name, content) in self.files() {
             let target = tree.path().join("boot").join(name);
             match content {
-                Content::File(path) => fs::copy(path, &target)
-                    .map(drop)
-                    .with_context(|| format!("cannot copy {}", path.display()))?,
+                Content::File(path) => {
+                    fs::copy(path, &target).map(drop).with_context(|| format!("cannot copy {}", path.display()))?
+                }
                 Content::Bytes(bytes) => fs::write(&target, bytes)?,
             }
         }
@@ -167,10 +148,7 @@ impl Image {
         } else {
             Err(Failure::error(
                 FailureKind::Build,
-                format!(
-                    "grub-mkrescue failed: {}",
-                    String::from_utf8_lossy(&output.stderr).trim()
-                ),
+                format!("grub-mkrescue failed: {}", String::from_utf8_lossy(&output.stderr).trim()),
             ))
         }
     }
@@ -184,11 +162,9 @@ impl Image {
                     .chain(modules.map(|(n, module)| (format!("module{n}"), &module.content)))
                     .collect()
             }
-            Payload::Linux { kernel, initrd, .. } => {
-                std::iter::once(("vmlinuz".to_owned(), kernel))
-                    .chain(initrd.iter().map(|initrd| ("initrd".to_owned(), initrd)))
-                    .collect()
-            }
+            Payload::Linux { kernel, initrd, .. } => std::iter::once(("vmlinuz".to_owned(), kernel))
+                .chain(initrd.iter().map(|initrd| ("initrd".to_owned(), initrd)))
+                .collect(),
         }
     }
 
@@ -230,8 +206,7 @@ impl Image {
         for (name, content) in self.files() {
             let identity = match content {
                 Content::File(path) => {
-                    let metadata = fs::metadata(path)
-                        .with_context(|| format!("cannot read {}", path.display()))?;
+                    let metadata = fs::metadata(path).with_context(|| format!("cannot read {}", path.display()))?;
                     let modified = metadata.modified()?;
                     format!("{} {} {modified:?}", path.display(), metadata.len())
                 }
@@ -250,10 +225,7 @@ impl Image {
 /// Quotes each word for GRUB's script language, where `$`, `;`, braces and
 /// quotation marks have a meaning outside single quotation marks.
 fn quote_words(text: &str) -> String {
-    text.split_whitespace()
-        .map(|word| format!("'{}'", word.replace('\'', "'\\''")))
-        .collect::<Vec<_>>()
-        .join(" ")
+    text.split_whitespace().map(|word| format!("'{}'", word.replace('\'', "'\\''"))).collect::<Vec<_>>().join(" ")
 }
 
 #[cfg(test)]

@@ -75,11 +75,7 @@ pub fn build_file(busybox: &Path, initrd: &Path) -> Result<()> {
         .with_context(|| format!("cannot run {}", busybox.display()))?;
     let applets = String::from_utf8(output.stdout).context("busybox lists its commands")?;
     for needed in ["init", "sh", "cttyhack", "mount", "poweroff"] {
-        ensure!(
-            applets.lines().any(|applet| applet == needed),
-            "{} has no command `{needed}`",
-            busybox.display()
-        );
+        ensure!(applets.lines().any(|applet| applet == needed), "{} has no command `{needed}`", busybox.display());
     }
     let archive = build(&fs::read(busybox)?, applets.lines())?;
     workspace::complete(initrd, |partial| Ok(fs::write(partial, &archive)?))
@@ -95,17 +91,9 @@ mod tests {
     fn holds_init_and_every_applet() {
         let initrd = build(b"ELF", ["busybox", "init", "sh"].into_iter()).unwrap();
         let mut archive = Vec::new();
-        GzDecoder::new(&initrd[..])
-            .read_to_end(&mut archive)
-            .unwrap();
+        GzDecoder::new(&initrd[..]).read_to_end(&mut archive).unwrap();
         let text = String::from_utf8_lossy(&archive);
-        for name in [
-            "init",
-            "bin/sh",
-            "bin/busybox",
-            "dev/console",
-            "etc/inittab",
-        ] {
+        for name in ["init", "bin/sh", "bin/busybox", "dev/console", "etc/inittab"] {
             assert!(text.contains(&format!("{name}\0")), "{name}");
         }
         assert_eq!(text.matches("bin/busybox\0").count(), 1);

@@ -4,7 +4,6 @@
 //! Kept thin: this host could not be tried where it was written, for want of a
 //! computer with KVM; what it relies on is QEMU's documented command line.
 
-use crate::failure::{Failure, FailureKind};
 use crate::host::HostOptions;
 use crate::watchdog::Guarded;
 use anyhow::Result;
@@ -15,19 +14,26 @@ use std::process::{Command, Stdio};
 /// QEMU's messages, in the machine's folder.
 pub const LOG: &str = "qemu.log";
 
-/// Whether this computer offers VT-x to KVM guests, and to this user.
-pub fn is_offered() -> bool {
+/// Why this computer does not offer VT-x to KVM guests of this user; `None` if
+/// it does.
+pub fn obstacle() -> Option<&'static str> {
     let cpu_info = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
-    cpu_has(&cpu_info, "vmx") && nesting_enabled() == Some(true) && is_accessible()
+    if !cpu_has(&cpu_info, "vmx") {
+        Some("this computer's CPU does not offer VT-x")
+    } else if !is_accessible() {
+        Some("/dev/kvm is missing, or this user may not open it")
+    } else {
+        match nesting_enabled() {
+            Some(true) => None,
+            Some(false) => Some("nesting is off; load kvm_intel with nested=1"),
+            None => Some("the module kvm_intel is not loaded"),
+        }
+    }
 }
 
 /// Whether `/dev/kvm` is there and this user may open it.
 pub fn is_accessible() -> bool {
-    OpenOptions::new()
-        .read(true)
-        .write(true)
-        .open("/dev/kvm")
-        .is_ok()
+    OpenOptions::new().read(true).write(true).open("/dev/kvm").is_ok()
 }
 
 /// Whether KVM's Intel module allows nesting; `None` if it is not loaded.
@@ -48,18 +54,7 @@ pub fn cpu_has(cpu_info: &str, flag: &str) -> bool {
 }
 
 /// Starts QEMU; its serial port connects to `port`.
-pub(crate) fn start(
-    iso: &Path,
-    folder: &Path,
-    port: u16,
-    options: &HostOptions,
-) -> Result<Guarded> {
-    if !is_accessible() {
-        return Err(Failure::error(
-            FailureKind::Host,
-            "--host kvm: /dev/kvm is missing, or this user may not open it",
-        ));
-    }
+pub(crate) fn start(iso: &Path, folder: &Path, port: u16, options: &HostOptions) -> Result<Guarded> {
     let log = File::create(folder.join(LOG))?;
     let mut command = Command::new("qemu-system-x86_64");
     command

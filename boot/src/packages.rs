@@ -31,23 +31,11 @@ pub struct Package {
 
 impl Package {
     const fn program(name: &'static str, program: &'static str, purpose: &'static str) -> Self {
-        Self {
-            name,
-            purpose,
-            sign: Sign::Program(program),
-        }
+        Self { name, purpose, sign: Sign::Program(program) }
     }
 
-    const fn files(
-        name: &'static str,
-        files: &'static [&'static str],
-        purpose: &'static str,
-    ) -> Self {
-        Self {
-            name,
-            purpose,
-            sign: Sign::AnyFile(files),
-        }
+    const fn files(name: &'static str, files: &'static [&'static str], purpose: &'static str) -> Self {
+        Self { name, purpose, sign: Sign::AnyFile(files) }
     }
 
     /// Whether it is there.
@@ -62,16 +50,8 @@ impl Package {
 /// What assembling the boot image needs.
 pub const IMAGE: &[Package] = &[
     Package::program("grub-common", "grub-mkrescue", "assembles the boot image"),
-    Package::files(
-        "grub-pc-bin",
-        &["/usr/lib/grub/i386-pc/moddep.lst"],
-        "boots the image on BIOS machines",
-    ),
-    Package::files(
-        "grub-efi-amd64-bin",
-        &["/usr/lib/grub/x86_64-efi/moddep.lst"],
-        "boots the image on UEFI machines",
-    ),
+    Package::files("grub-pc-bin", &["/usr/lib/grub/i386-pc/moddep.lst"], "boots the image on BIOS machines"),
+    Package::files("grub-efi-amd64-bin", &["/usr/lib/grub/x86_64-efi/moddep.lst"], "boots the image on UEFI machines"),
     Package::program("xorriso", "xorriso", "writes the boot image's file system"),
     Package::program("mtools", "mformat", "makes the boot image's UEFI partition"),
 ];
@@ -80,10 +60,7 @@ pub const IMAGE: &[Package] = &[
 pub const BOCHS_BIOS: &[&str] = &["/usr/share/bochs/BIOS-bochs-latest"];
 
 /// The VGA BIOS for Bochs.
-pub const VGA_BIOS: &[&str] = &[
-    "/usr/share/vgabios/vgabios.bin",
-    "/usr/share/bochs/VGABIOS-lgpl-latest",
-];
+pub const VGA_BIOS: &[&str] = &["/usr/share/vgabios/vgabios.bin", "/usr/share/bochs/VGABIOS-lgpl-latest"];
 
 /// What the Bochs host needs beside the emulator itself.
 pub const BOCHS_FIRMWARE: &[Package] = &[
@@ -102,11 +79,8 @@ pub const BOCHS: &[Package] = &[
 ];
 
 /// What the KVM host needs.
-pub const KVM: &[Package] = &[Package::program(
-    "qemu-system-x86",
-    "qemu-system-x86_64",
-    "runs a computer with nested VT-x on KVM",
-)];
+pub const KVM: &[Package] =
+    &[Package::program("qemu-system-x86", "qemu-system-x86_64", "runs a computer with nested VT-x on KVM")];
 
 /// What fetching guest kernels needs.
 pub const GUESTS: &[Package] = &[
@@ -116,11 +90,7 @@ pub const GUESTS: &[Package] = &[
 
 /// Those of `packages` that are missing.
 pub fn missing<'a>(packages: impl IntoIterator<Item = &'a Package>) -> Vec<Package> {
-    packages
-        .into_iter()
-        .filter(|package| !package.is_present())
-        .copied()
-        .collect()
+    packages.into_iter().filter(|package| !package.is_present()).copied().collect()
 }
 
 /// Makes sure that `packages` are there: names what is missing and why, then
@@ -137,10 +107,7 @@ pub fn ensure<'a>(packages: impl IntoIterator<Item = &'a Package>) -> Result<()>
     if !can_install() {
         return Err(Failure::error(
             FailureKind::Missing,
-            format!(
-                "cannot install packages from here; run this and try again:\n\n  {}",
-                install_command(&missing)
-            ),
+            format!("cannot install packages from here; run this and try again:\n\n  {}", install_command(&missing)),
         ));
     }
     progress::note("installing them with apt-get");
@@ -152,19 +119,13 @@ pub fn ensure<'a>(packages: impl IntoIterator<Item = &'a Package>) -> Result<()>
     if still.is_empty() {
         Ok(())
     } else {
-        Err(Failure::error(
-            FailureKind::Missing,
-            format!("installed, but still not found: {}", names(&still)),
-        ))
+        Err(Failure::error(FailureKind::Missing, format!("installed, but still not found: {}", names(&still))))
     }
 }
 
 /// The command that installs `packages`, for the user to run.
 pub fn install_command(packages: &[Package]) -> String {
-    format!(
-        "sudo apt-get update && sudo apt-get install -y --no-install-recommends {}",
-        names(packages)
-    )
+    format!("sudo apt-get update && sudo apt-get install -y --no-install-recommends {}", names(packages))
 }
 
 /// Whether the tool may install packages itself.
@@ -180,10 +141,7 @@ pub fn is_root() -> bool {
 /// Runs `apt-get`, its output shown on standard error.
 pub fn apt_get(arguments: &[&str]) -> Result<()> {
     let what = format!("apt-get {}", arguments.join(" "));
-    let output = std::io::stderr()
-        .as_fd()
-        .try_clone_to_owned()
-        .or_failure(FailureKind::Missing, &what)?;
+    let output = std::io::stderr().as_fd().try_clone_to_owned().or_failure(FailureKind::Missing, &what)?;
     let status = Command::new("apt-get")
         .args(["-q", "-o", "DPkg::Lock::Timeout=120"])
         .args(arguments)
@@ -192,14 +150,7 @@ pub fn apt_get(arguments: &[&str]) -> Result<()> {
         .stdout(output)
         .status()
         .or_failure(FailureKind::Missing, &what)?;
-    if status.success() {
-        Ok(())
-    } else {
-        Err(Failure::error(
-            FailureKind::Missing,
-            format!("`{what}` failed"),
-        ))
-    }
+    if status.success() { Ok(()) } else { Err(Failure::error(FailureKind::Missing, format!("`{what}` failed"))) }
 }
 
 /// Finds a program on the search path, or where root's programs are.

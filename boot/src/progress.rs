@@ -27,19 +27,15 @@ pub struct Step {
 pub fn step(text: impl Display) -> Step {
     let text = text.to_string();
     let spinner = std::io::stderr().is_terminal().then(|| {
-        let style = ProgressStyle::with_template("{prefix} {msg} {spinner} {elapsed}")
-            .expect("the template is well formed");
+        let style =
+            ProgressStyle::with_template("{prefix} {msg} {spinner} {elapsed}").expect("the template is well formed");
         let bar = ProgressBar::new_spinner().with_style(style);
         bar.set_prefix(LAYER);
         bar.set_message(text.clone());
         bar.enable_steady_tick(Duration::from_millis(120));
         bar
     });
-    Step {
-        started: Instant::now(),
-        text,
-        spinner,
-    }
+    Step { started: Instant::now(), text, spinner }
 }
 
 impl Step {

@@ -100,15 +100,9 @@ fn check_initrd_file(path: &Path) -> Result<Size> {
     let name = format!("--initrd {}", path.display());
     let metadata = fs::metadata(path).or_failure(FailureKind::Usage, &name)?;
     if !metadata.is_file() {
-        Err(Failure::error(
-            FailureKind::Usage,
-            format!("{name}: not a file"),
-        ))
+        Err(Failure::error(FailureKind::Usage, format!("{name}: not a file")))
     } else if metadata.len() == 0 {
-        Err(Failure::error(
-            FailureKind::Usage,
-            format!("{name}: the file is empty"),
-        ))
+        Err(Failure::error(FailureKind::Usage, format!("{name}: the file is empty")))
     } else {
         Ok(Size(metadata.len()))
     }
@@ -128,31 +122,19 @@ pub fn check_memory(memory: Size) -> Result<(), MemoryError> {
 /// Checks that `machines` guests of `memory` can exist on this computer.
 pub fn check_total(memory: Size, machines: u64, available: Size) -> Result<(), MemoryError> {
     let wanted = Size(memory.0.saturating_mul(machines));
-    if wanted > available {
-        Err(MemoryError::TooMuch { wanted, available })
-    } else {
-        Ok(())
-    }
+    if wanted > available { Err(MemoryError::TooMuch { wanted, available }) } else { Ok(()) }
 }
 
 /// Checks that kernel and initrd fit the memory.
 pub fn check_fit(kernel: &BzImage, initrd: Option<Size>, memory: Size) -> Result<(), MemoryError> {
     let initrd = initrd.unwrap_or(Size(0));
-    let kernel = Size(
-        kernel
-            .preferred_address
-            .saturating_add(u64::from(kernel.init_size)),
-    );
+    let kernel = Size(kernel.preferred_address.saturating_add(u64::from(kernel.init_size)));
     if kernel > memory {
         Err(MemoryError::Kernel { kernel, memory })
     } else if initrd >= memory {
         Err(MemoryError::Initrd { initrd, memory })
     } else if kernel.0 + initrd.0 > memory.0 {
-        Err(MemoryError::Both {
-            kernel,
-            initrd,
-            memory,
-        })
+        Err(MemoryError::Both { kernel, initrd, memory })
     } else {
         Ok(())
     }
@@ -168,10 +150,7 @@ pub fn total_memory(meminfo: &str) -> Option<Size> {
 /// A memory error is a failure of use, and says all there is to say.
 impl From<MemoryError> for Failure {
     fn from(error: MemoryError) -> Self {
-        Self {
-            kind: FailureKind::Usage,
-            message: error.to_string(),
-        }
+        Self { kind: FailureKind::Usage, message: error.to_string() }
     }
 }
 
@@ -180,21 +159,12 @@ mod tests {
     use super::*;
     use crate::bzimage::tests::good_kernel;
 
-    const KERNEL: BzImage = BzImage {
-        init_size: 48 << 20,
-        preferred_address: 16 << 20,
-    };
+    const KERNEL: BzImage = BzImage { init_size: 48 << 20, preferred_address: 16 << 20 };
 
     #[test]
     fn memory_checks_are_distinct() {
-        assert!(matches!(
-            check_memory(Size::mib(1)),
-            Err(MemoryError::TooLittle(_))
-        ));
-        assert!(matches!(
-            check_memory(Size(Size::mib(64).0 + 1)),
-            Err(MemoryError::NotPages(_))
-        ));
+        assert!(matches!(check_memory(Size::mib(1)), Err(MemoryError::TooLittle(_))));
+        assert!(matches!(check_memory(Size(Size::mib(64).0 + 1)), Err(MemoryError::NotPages(_))));
         assert_eq!(check_memory(Size::mib(256)), Ok(()));
         assert!(check_total(Size::mib(512), 2, Size::mib(1024)).is_ok());
         assert!(check_total(Size::mib(512), 3, Size::mib(1024)).is_err());
@@ -206,14 +176,8 @@ mod tests {
         let fit = |initrd, memory| check_fit(&KERNEL, initrd, Size::mib(memory));
         assert_eq!(fit(None, 64), Ok(()));
         assert!(matches!(fit(None, 63), Err(MemoryError::Kernel { .. })));
-        assert!(matches!(
-            fit(Some(Size::mib(128)), 128),
-            Err(MemoryError::Initrd { .. })
-        ));
-        assert!(matches!(
-            fit(Some(Size::mib(65)), 128),
-            Err(MemoryError::Both { .. })
-        ));
+        assert!(matches!(fit(Some(Size::mib(128)), 128), Err(MemoryError::Initrd { .. })));
+        assert!(matches!(fit(Some(Size::mib(65)), 128), Err(MemoryError::Both { .. })));
         assert_eq!(fit(Some(Size::mib(64)), 128), Ok(()));
     }
 
@@ -233,18 +197,8 @@ mod tests {
         };
         good.check().unwrap();
         let message = |guest: Guest| guest.check().unwrap_err().to_string();
-        let with_kernel = |kernel: PathBuf| {
-            message(Guest {
-                kernel,
-                ..good.clone()
-            })
-        };
-        let with_initrd = |initrd: PathBuf| {
-            message(Guest {
-                initrd: Some(initrd),
-                ..good.clone()
-            })
-        };
+        let with_kernel = |kernel: PathBuf| message(Guest { kernel, ..good.clone() });
+        let with_initrd = |initrd: PathBuf| message(Guest { initrd: Some(initrd), ..good.clone() });
         assert!(with_kernel(folder.path().join("none")).contains("No such file"));
         assert!(with_kernel(write("text", &[b' '; 2000])).contains("not a bzImage"));
         assert!(with_kernel(write("short", &good_kernel(4096, 0)[..2000])).contains("truncated"));

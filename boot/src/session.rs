@@ -31,10 +31,7 @@ pub fn run(console: &mut Console) -> Result<SessionEnd> {
     let (mut signalled, notify) = UnixStream::pair()?;
     let mut handlers = Vec::new();
     for signal in [SIGHUP, SIGINT, SIGQUIT, SIGTERM] {
-        handlers.push(signal_hook::low_level::pipe::register(
-            signal,
-            notify.try_clone()?,
-        )?);
+        handlers.push(signal_hook::low_level::pipe::register(signal, notify.try_clone()?)?);
     }
     let raw = RawMode::enter()?;
     console.stream().set_nonblocking(true)?;
@@ -48,22 +45,13 @@ pub fn run(console: &mut Console) -> Result<SessionEnd> {
 }
 
 /// Moves bytes both ways until the session ends.
-fn join(
-    console: &mut Console,
-    signalled: &mut UnixStream,
-    is_terminal: bool,
-) -> Result<SessionEnd> {
+fn join(console: &mut Console, signalled: &mut UnixStream, is_terminal: bool) -> Result<SessionEnd> {
     let mut chords = Chords::default();
     let mut pending: Vec<u8> = Vec::new();
     let mut input_open = true;
     let mut buffer = [0; 16 * 1024];
     loop {
-        let ready = wait(
-            console,
-            signalled,
-            input_open && pending.len() < MOST_PENDING,
-            !pending.is_empty(),
-        )?;
+        let ready = wait(console, signalled, input_open && pending.len() < MOST_PENDING, !pending.is_empty())?;
         if ready.signal {
             return Ok(SessionEnd::Signalled);
         }
@@ -117,22 +105,11 @@ struct Ready {
     input: bool,
 }
 
-fn wait(
-    console: &Console,
-    signalled: &UnixStream,
-    take_input: bool,
-    has_pending: bool,
-) -> Result<Ready> {
+fn wait(console: &Console, signalled: &UnixStream, take_input: bool, has_pending: bool) -> Result<Ready> {
     let input = stdin();
-    let console_events = if has_pending {
-        PollFlags::POLLIN | PollFlags::POLLOUT
-    } else {
-        PollFlags::POLLIN
-    };
-    let mut watched = vec![
-        PollFd::new(signalled.as_fd(), PollFlags::POLLIN),
-        PollFd::new(console.stream().as_fd(), console_events),
-    ];
+    let console_events = if has_pending { PollFlags::POLLIN | PollFlags::POLLOUT } else { PollFlags::POLLIN };
+    let mut watched =
+        vec![PollFd::new(signalled.as_fd(), PollFlags::POLLIN), PollFd::new(console.stream().as_fd(), console_events)];
     if take_input {
         watched.push(PollFd::new(input.as_fd(), PollFlags::POLLIN));
     }
@@ -144,11 +121,7 @@ fn wait(
         let events = watched.get(n).and_then(PollFd::revents);
         events.is_some_and(|events| events.intersects(!PollFlags::POLLOUT))
     };
-    Ok(Ready {
-        signal: readable(0),
-        output: readable(1),
-        input: readable(2),
-    })
+    Ok(Ready { signal: readable(0), output: readable(1), input: readable(2) })
 }
 
 fn is_transient(error: &std::io::Error) -> bool {

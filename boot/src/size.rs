@@ -37,9 +37,7 @@ impl FromStr for Size {
     type Err = SizeError;
 
     fn from_str(text: &str) -> Result<Self, SizeError> {
-        let digits = text
-            .find(|c: char| !c.is_ascii_digit())
-            .unwrap_or(text.len());
+        let digits = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
         let (number, unit) = text.split_at(digits);
         if number.is_empty() {
             return Err(SizeError::NoNumber);
@@ -52,19 +50,16 @@ impl FromStr for Size {
             _ => return Err(SizeError::Unit(unit.to_owned())),
         };
         let number: u64 = number.parse().map_err(|_| SizeError::Overflow)?;
-        number
-            .checked_mul(1 << shift)
-            .map(Self)
-            .ok_or(SizeError::Overflow)
+        number.checked_mul(1 << shift).map(Self).ok_or(SizeError::Overflow)
     }
 }
 
 impl fmt::Display for Size {
-    /// The largest unit that divides the size exactly; mebibytes with one
-    /// decimal for large odd sizes.
+    /// Gibibytes or mebibytes where they are exact, mebibytes with one decimal
+    /// for other large sizes, and bytes for small ones.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self(bytes) = *self;
-        for (shift, unit) in [(30, "GiB"), (20, "MiB"), (10, "KiB")] {
+        for (shift, unit) in [(30, "GiB"), (20, "MiB")] {
             if bytes >= 1 << shift && bytes.trailing_zeros() >= shift {
                 return write!(f, "{} {unit}", bytes >> shift);
             }
@@ -85,14 +80,9 @@ mod tests {
 
     #[test]
     fn units() {
-        for (text, bytes) in [
-            ("0", 0),
-            ("4096", 4096),
-            ("1k", 1 << 10),
-            ("512M", 512 << 20),
-            ("512MiB", 512 << 20),
-            ("2g", 2 << 30),
-        ] {
+        for (text, bytes) in
+            [("0", 0), ("4096", 4096), ("1k", 1 << 10), ("512M", 512 << 20), ("512MiB", 512 << 20), ("2g", 2 << 30)]
+        {
             assert_eq!(text.parse(), Ok(Size(bytes)), "{text}");
         }
     }
@@ -105,10 +95,7 @@ mod tests {
         assert_eq!("12Q".parse::<Size>(), Err(SizeError::Unit("Q".into())));
         assert_eq!("1.5G".parse::<Size>(), Err(SizeError::Unit(".5G".into())));
         assert_eq!("17179869184G".parse::<Size>(), Err(SizeError::Overflow));
-        assert_eq!(
-            "99999999999999999999".parse::<Size>(),
-            Err(SizeError::Overflow)
-        );
+        assert_eq!("99999999999999999999".parse::<Size>(), Err(SizeError::Overflow));
     }
 
     #[test]

@@ -41,13 +41,7 @@ impl Start {
     /// Starts `program`, labelled `name`, with `memory` for everything it and
     /// its descendants use.
     pub fn new(program: &str, name: &str, memory: Size) -> Result<Self, SystemError> {
-        Ok(Self {
-            program: word(program)?,
-            name: word(name)?,
-            memory,
-            files: Vec::new(),
-            arguments: String::new(),
-        })
+        Ok(Self { program: word(program)?, name: word(name)?, memory, files: Vec::new(), arguments: String::new() })
     }
 
     /// Lets the child read the boot module `file <name>`.
@@ -102,11 +96,7 @@ impl System {
 
 impl fmt::Display for Start {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(
-            f,
-            "start {} name={} memory={}",
-            self.program, self.name, self.memory.0
-        )?;
+        write!(f, "start {} name={} memory={}", self.program, self.name, self.memory.0)?;
         for file in &self.files {
             write!(f, " file={file}")?;
         }
@@ -116,9 +106,7 @@ impl fmt::Display for Start {
 
 impl fmt::Display for System {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.starts
-            .iter()
-            .try_for_each(|start| writeln!(f, "{start}"))
+        self.starts.iter().try_for_each(|start| writeln!(f, "{start}"))
     }
 }
 
@@ -136,14 +124,7 @@ mod tests {
 
     #[test]
     fn a_linux_machine() {
-        let start = Start::linux(
-            "linux",
-            Size::mib(512),
-            "vmlinuz",
-            Some("initrd"),
-            "console=ttyS0 quiet",
-        )
-        .unwrap();
+        let start = Start::linux("linux", Size::mib(512), "vmlinuz", Some("initrd"), "console=ttyS0 quiet").unwrap();
         let system = System::default().start(start);
         assert_eq!(
             system.to_string(),
@@ -158,10 +139,7 @@ mod tests {
         let error = Start::new("two words", "x", Size(1)).unwrap_err();
         assert_eq!(error, SystemError::Word("two words".into()));
         let start = Start::new("program", "x", Size(1)).unwrap();
-        assert_eq!(
-            start.clone().file("").unwrap_err(),
-            SystemError::Word(String::new())
-        );
+        assert_eq!(start.clone().file("").unwrap_err(), SystemError::Word(String::new()));
         assert_eq!(start.arguments("a\nb").unwrap_err(), SystemError::LineEnd);
     }
 }

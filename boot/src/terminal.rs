@@ -24,8 +24,7 @@ impl RawMode {
         termios::cfmakeraw(&mut raw);
         lock_saved().get_or_insert(saved);
         let mode = Self(());
-        termios::tcsetattr(stdin(), SetArg::TCSADRAIN, &raw)
-            .context("cannot put the terminal into raw mode")?;
+        termios::tcsetattr(stdin(), SetArg::TCSADRAIN, &raw).context("cannot put the terminal into raw mode")?;
         Ok(Some(mode))
     }
 }
@@ -57,7 +56,5 @@ fn restore_on_panic() {
 }
 
 fn lock_saved() -> std::sync::MutexGuard<'static, Option<Termios>> {
-    SAVED
-        .lock()
-        .unwrap_or_else(std::sync::PoisonError::into_inner)
+    SAVED.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
 }

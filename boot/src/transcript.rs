@@ -13,8 +13,7 @@ pub struct Transcript {
 impl Transcript {
     /// Adds what the console printed next.
     pub fn push(&mut self, bytes: &[u8]) {
-        self.text
-            .extend(bytes.iter().filter(|&&byte| byte != b'\r'));
+        self.text.extend(bytes.iter().filter(|&&byte| byte != b'\r'));
     }
 
     /// If `wanted` occurs in the unread text, reads up to its end and returns
@@ -136,10 +135,7 @@ mod tests {
         let mut watcher = EndWatcher::default();
         assert_eq!(watcher.end(), None);
         watcher.push(b"[root   ] system end: failed machine linux: triple fault\r\n");
-        assert_eq!(
-            watcher.end(),
-            Some(&SystemEnd::Failed("machine linux: triple fault".into()))
-        );
+        assert_eq!(watcher.end(), Some(&SystemEnd::Failed("machine linux: triple fault".into())));
         watcher.push(b"[root   ] system e");
         watcher.push(b"nd: power-off");
         assert!(matches!(watcher.end(), Some(SystemEnd::Failed(_))));

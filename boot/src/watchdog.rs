@@ -22,10 +22,7 @@ impl Guarded {
     /// Ctrl-C does not reach it.
     pub fn spawn(command: &mut Command) -> Result<Self> {
         let program = command.get_program().to_string_lossy().into_owned();
-        let mut child = command
-            .process_group(0)
-            .spawn()
-            .with_context(|| format!("cannot start {program}"))?;
+        let mut child = command.process_group(0).spawn().with_context(|| format!("cannot start {program}"))?;
         let watchdog = Command::new("/bin/sh")
             .args(["-c", "read -r _; kill -9 \"$0\" 2>/dev/null"])
             .arg(child.id().to_string())

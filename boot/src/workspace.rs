@@ -26,29 +26,18 @@ impl Workspace {
             .manifest_path(member.join("Cargo.toml"))
             .no_deps()
             .exec()
-            .or_failure(
-                FailureKind::Build,
-                format!("cannot read the workspace of {}", member.display()),
-            )?;
+            .or_failure(FailureKind::Build, format!("cannot read the workspace of {}", member.display()))?;
         let cache = metadata.target_directory.into_std_path_buf().join("nestor");
-        fs::create_dir_all(&cache)
-            .with_context(|| format!("cannot create the cache {}", cache.display()))?;
-        Ok(Self {
-            root: metadata.workspace_root.into(),
-            cache,
-        })
+        fs::create_dir_all(&cache).with_context(|| format!("cannot create the cache {}", cache.display()))?;
+        Ok(Self { root: metadata.workspace_root.into(), cache })
     }
 }
 
 /// Makes `path` by letting `make` write a file beside it and renaming that
 /// once it is complete.
 pub fn complete(path: &Path, make: impl FnOnce(&Path) -> Result<()>) -> Result<()> {
-    let parent = path
-        .parent()
-        .filter(|parent| !parent.as_os_str().is_empty())
-        .unwrap_or(Path::new("."));
-    fs::create_dir_all(parent)
-        .with_context(|| format!("cannot create the folder {}", parent.display()))?;
+    let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    fs::create_dir_all(parent).with_context(|| format!("cannot create the folder {}", parent.display()))?;
     let scratch = tempfile::Builder::new()
         .prefix(".nestor-")
         .tempdir_in(parent)

@@ -19,28 +19,18 @@ const REPLY: Duration = Duration::from_secs(60);
 
 fn main() {
     let arguments = Arguments::from_args();
-    let trials = vec![
-        trial("shell_answers_and_powers_off", shell),
-        trial("triple_fault_is_reported", triple_fault),
-    ];
+    let trials = vec![trial("shell_answers_and_powers_off", shell), trial("triple_fault_is_reported", triple_fault)];
     libtest_mimic::run(&arguments, trials).exit();
 }
 
 fn trial(name: &str, test: fn() -> Result<()>) -> Trial {
-    Trial::test(name, move || {
-        test().map_err(|error| Failed::from(format!("{error:#}")))
-    })
+    Trial::test(name, move || test().map_err(|error| Failed::from(format!("{error:#}"))))
 }
 
 fn options() -> Result<HostOptions> {
-    HostKind::Bochs.ensure_packages()?;
+    HostKind::Bochs.ensure()?;
     packages::ensure(packages::IMAGE)?;
-    Ok(HostOptions {
-        kind: HostKind::Bochs,
-        memory: Size::mib(256),
-        pace: Pace::Fast,
-        cpu: None,
-    })
+    Ok(HostOptions { kind: HostKind::Bochs, memory: Size::mib(256), pace: Pace::Fast, cpu: None })
 }
 
 fn shell() -> Result<()> {

@@ -24,9 +24,7 @@ pub fn boot(arguments: &BootArgs, matches: &ArgMatches) -> Result<()> {
     let (iso, options) = prepare(&arguments.run, Pace::Fast)?;
     let mut host = start(&iso, &options)?;
     if let Some(log) = &arguments.log {
-        host.console()
-            .log_to(log)
-            .or_failure(FailureKind::Usage, "--log")?;
+        host.console().log_to(log).or_failure(FailureKind::Usage, "--log")?;
     }
     let started = Instant::now();
     let deadline = started + Duration::from_secs(arguments.timeout);
@@ -136,9 +134,7 @@ mod tests {
 
     #[test]
     fn the_script_keeps_its_order() {
-        let line = [
-            "nestor", "boot", "--send", "a", "--expect", "b", "--expect", "c", "--send", "d",
-        ];
+        let line = ["nestor", "boot", "--send", "a", "--expect", "b", "--expect", "c", "--send", "d"];
         let matches = Cli::command().get_matches_from(line);
         let cli = Cli::from_arg_matches(&matches).unwrap();
         let Some(Command::Boot(arguments)) = &cli.command else {

@@ -32,11 +32,7 @@ pub fn doctor() -> Result<()> {
         .map_or("unknown", |text| text.trim_start_matches([' ', '\t', ':']));
     row("processor", model);
     for &(flag, name, need) in FEATURES {
-        let state = if kvm::cpu_has(&cpu_info, flag) {
-            "yes"
-        } else {
-            "no"
-        };
+        let state = if kvm::cpu_has(&cpu_info, flag) { "yes" } else { "no" };
         row(name, format_args!("{state} ({need} on bare metal and KVM)"));
     }
     row(
@@ -73,30 +69,20 @@ pub fn doctor() -> Result<()> {
                 "{} at {}{}",
                 bochs.version,
                 bochs.binary.display(),
-                if bochs.has_debugger {
-                    ", a debugger build"
-                } else {
-                    ""
-                }
+                if bochs.has_debugger { ", a debugger build" } else { "" }
             ),
         ),
         Err(error) => row("Bochs", error),
     }
     let missing = packages::missing(&wanted);
     for package in &missing {
-        row(
-            "missing package",
-            format_args!("{}: {}", package.name, package.purpose),
-        );
+        row("missing package", format_args!("{}: {}", package.name, package.purpose));
     }
     if !missing.is_empty() {
         if !packages::can_install() {
             return Err(Failure::error(
                 FailureKind::Missing,
-                format!(
-                    "packages are missing; run:\n\n  {}",
-                    packages::install_command(&missing)
-                ),
+                format!("packages are missing; run:\n\n  {}", packages::install_command(&missing)),
             ));
         }
         row("to do", "nothing: `cargo run` installs what is missing");

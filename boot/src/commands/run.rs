@@ -40,14 +40,10 @@ pub(super) fn prepare(arguments: &RunArgs, pace: Pace) -> Result<(PathBuf, HostO
     let workspace = Workspace::find()?;
     let kind = arguments.host_kind();
     let guest = arguments.guest.guest(&workspace, kind)?;
-    kind.ensure_packages()?;
+    kind.ensure()?;
     let options = arguments.host_options(&guest, pace)?;
     let image = arguments.guest.image(&workspace, &guest)?;
-    let name = if arguments.guest.bare {
-        "linux.iso"
-    } else {
-        "nestor.iso"
-    };
+    let name = if arguments.guest.bare { "linux.iso" } else { "nestor.iso" };
     let iso = workspace.cache.join("images").join(name);
     image.write(&iso)?;
     Ok((iso, options))
