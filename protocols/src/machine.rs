@@ -53,6 +53,8 @@ pub enum Call {
     End = 10,
     /// How many frames machine RDI has left of those donated: RDX.
     DonatedFrames = 11,
+    /// Reads the groups RSI of virtual CPU RDI from its VMCS into its state page now, and adds them to `valid`.
+    ReadState = 12,
 }
 
 /// How the system ends.

@@ -68,22 +68,14 @@ impl MsrEntry {
 /// Most entries that answer with a constant.
 pub const MAX_CONSTANT_MSRS: usize = 64;
 
-/// The MSRs whose hardware value belongs to the running guest, so that the guest may access them directly: the VMCS
-/// switches FS and GS base, the SYSENTER registers, EFER-independent state; the kernel switches the SYSCALL group.
+/// The MSRs that a machine may access directly: the VMCS switches FS and GS base and the SYSENTER registers, the kernel
+/// switches KERNEL_GS_BASE (which SWAPGS changes unseen).
 ///
-/// SYSENTER_CS/ESP/EIP, FS_BASE, GS_BASE, KERNEL_GS_BASE, STAR, LSTAR, CSTAR, FMASK.
-pub const DIRECT_MSRS: [u32; 10] = [
-    0x174,
-    0x175,
-    0x176,
-    0xc000_0081,
-    0xc000_0082,
-    0xc000_0083,
-    0xc000_0084,
-    0xc000_0100,
-    0xc000_0101,
-    0xc000_0102,
-];
+/// The other MSRs of the SYSCALL group (STAR, LSTAR, CSTAR, FMASK) always exit and are served by the kernel, not by the
+/// keeper.
+///
+/// SYSENTER_CS, SYSENTER_ESP, SYSENTER_EIP, FS_BASE, GS_BASE, KERNEL_GS_BASE.
+pub const DIRECT_MSRS: [u32; 6] = [0x174, 0x175, 0x176, 0xc000_0100, 0xc000_0101, 0xc000_0102];
 
 /// Scalar policy of a machine.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]

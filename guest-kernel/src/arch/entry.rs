@@ -1,0 +1,303 @@
+//! Entry to and exit from the kernel.
+//!
+//! On entry from ring 3, by `SYSCALL` or by an interrupt, the registers are stored straight into the running thread's
+//! [`Registers`]: the stack pointer of the entry is the end of that structure. The one kernel stack begins anew at each entry.
+//! Interrupts in ring 0 (which happen only where the kernel waits for them) are recorded in [`take_pending`].
+
+use super::{apic, cpu, descriptor};
+use core::arch::{global_asm, naked_asm};
+use core::cell::UnsafeCell;
+use core::sync::atomic::{AtomicU64, Ordering};
+
+/// A native thread's registers as the entry code stores them.
+#[derive(Clone, Copy, Debug)]
+#[repr(C, align(16))]
+pub struct Registers {
+    padding: u64,
+    /// General registers in the order of their encoding; the place of RSP is unused.
+    pub gpr: [u64; 16],
+    /// What led to the kernel: an interrupt vector, or [`SYSTEM_CALL`].
+    pub vector: u64,
+    /// Error code of an exception, else 0.
+    pub error: u64,
+    /// Instruction pointer.
+    pub rip: u64,
+    cs: u64,
+    /// Flags.
+    pub rflags: u64,
+    /// Stack pointer.
+    pub rsp: u64,
+    ss: u64,
+}
+
+const _: () = assert!(size_of::<Registers>() == 192);
+
+/// [`Registers::vector`] of a system call. Registers that carry it leave the kernel by `SYSRET`, all others by `IRETQ`.
+pub const SYSTEM_CALL: u64 = 256;
+/// [`Registers::vector`] of registers that were set, not stored: all of them count.
+pub const WHOLE: u64 = 257;
+
+const USER_FLAGS: u64 = 0x25_0dd5;
+const FIXED_FLAGS: u64 = 0x202;
+
+impl Registers {
+    /// Registers of a thread that has not run yet.
+    pub const fn new() -> Self {
+        Self {
+            padding: 0,
+            gpr: [0; 16],
+            vector: WHOLE,
+            error: 0,
+            rip: 0,
+            cs: descriptor::USER_CODE as u64,
+            rflags: FIXED_FLAGS,
+            rsp: 0,
+            ss: descriptor::USER_DATA as u64,
+        }
+    }
+
+    /// Sets the flags, those that ring 3 may choose.
+    pub fn set_flags(&mut self, flags: u64) {
+        self.rflags = flags & USER_FLAGS | FIXED_FLAGS;
+    }
+
+    /// Where entry code begins to store, seen from above.
+    fn end(&self) -> u64 {
+        core::ptr::from_ref(self) as u64 + size_of::<Self>() as u64
+    }
+}
+
+impl Default for Registers {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+const STACK_SIZE: usize = 64 << 10;
+
+#[repr(C, align(4096))]
+struct Stack(UnsafeCell<[u8; STACK_SIZE]>);
+// SAFETY: only the CPU's stack pointer refers to the bytes.
+unsafe impl Sync for Stack {}
+
+static KERNEL_STACK: Stack = Stack(UnsafeCell::new([0; STACK_SIZE]));
+static FAULT_STACK: Stack = Stack(UnsafeCell::new([0; STACK_SIZE]));
+
+/// What the entry code needs of this CPU.
+#[repr(C)]
+struct PerCpu {
+    registers_end: AtomicU64,
+    user_stack: AtomicU64,
+}
+
+static CPU: PerCpu = PerCpu { registers_end: AtomicU64::new(0), user_stack: AtomicU64::new(0) };
+
+/// Interrupt vectors taken in ring 0 and not looked at yet, from vector 32 on: one bit each.
+static PENDING: [AtomicU64; 4] = [const { AtomicU64::new(0) }; 4];
+
+/// Makes `registers` the place where the next entry from ring 3 stores.
+#[inline]
+pub fn set_current(registers: &Registers) {
+    let end = registers.end();
+    CPU.registers_end.store(end, Ordering::Relaxed);
+    descriptor::set_entry_stack(end);
+}
+
+/// The address that `SYSCALL` enters at.
+pub fn system_call_address() -> u64 {
+    system_call_entry as *const () as u64
+}
+
+/// The address of the stub for an interrupt vector.
+pub fn stub(vector: usize) -> u64 {
+    unsafe extern "C" {
+        static interrupt_stubs: u8;
+    }
+    (&raw const interrupt_stubs) as u64 + vector as u64 * 16
+}
+
+/// The top of the stack for faults that cannot trust the present one.
+pub fn fault_stack() -> u64 {
+    FAULT_STACK.0.get() as u64 + STACK_SIZE as u64
+}
+
+/// Takes one interrupt vector that arrived in ring 0.
+pub fn take_pending() -> Option<u8> {
+    for (word, bits) in PENDING.iter().enumerate() {
+        let value = bits.load(Ordering::Relaxed);
+        if value != 0 {
+            let bit = value.trailing_zeros();
+            bits.store(value & (value - 1), Ordering::Relaxed);
+            return Some((word * 64) as u8 + bit as u8);
+        }
+    }
+    None
+}
+
+/// The kernel's entry point, called by the monitor as `boot_info` describes.
+#[cfg(target_os = "none")]
+#[unsafe(naked)]
+#[unsafe(no_mangle)]
+unsafe extern "C" fn _start() -> ! {
+    naked_asm!(
+        "lea rsp, [rip + {stack} + {size}]",
+        "xor ebp, ebp",
+        "call {start}",
+        "mov rdi, rax",
+        "jmp {leave}",
+        stack = sym KERNEL_STACK, size = const STACK_SIZE, start = sym start, leave = sym leave_kernel,
+    )
+}
+
+/// Called once: brings the kernel up and returns the registers of the first thread.
+#[cfg_attr(not(target_os = "none"), allow(dead_code))]
+extern "C" fn start(boot_info: u64) -> u64 {
+    crate::boot::start(boot_info);
+    resume()
+}
+
+/// Called at every entry from ring 3, with the registers stored in the running thread.
+extern "C" fn enter() -> u64 {
+    crate::kernel::with(|kernel| kernel.entered());
+    resume()
+}
+
+/// Finds the thread to run next, running machines and waiting here, and returns the address of its stored registers.
+fn resume() -> u64 {
+    crate::kernel::with(|kernel| {
+        let registers = kernel.next_native();
+        set_current(registers);
+        (&raw const registers.gpr) as u64
+    })
+}
+
+#[unsafe(naked)]
+unsafe extern "C" fn system_call_entry() {
+    naked_asm!(
+        "mov [rip + {cpu} + 8], rsp",
+        "mov rsp, [rip + {cpu}]",
+        "push {ss}",
+        "push [rip + {cpu} + 8]",
+        "push r11",
+        "push {cs}",
+        "push rcx",
+        "push 0",
+        "push {vector}",
+        "jmp {store}",
+        cpu = sym CPU, ss = const descriptor::USER_DATA, cs = const descriptor::USER_CODE,
+        vector = const SYSTEM_CALL, store = sym store_and_enter,
+    )
+}
+
+#[unsafe(naked)]
+unsafe extern "C" fn store_and_enter() {
+    naked_asm!(
+        "push r15", "push r14", "push r13", "push r12", "push r11", "push r10", "push r9", "push r8",
+        "push rdi", "push rsi", "push rbp", "push rsp", "push rbx", "push rdx", "push rcx", "push rax",
+        "lea rsp, [rip + {stack} + {size}]",
+        "xor ebp, ebp",
+        "call {enter}",
+        "mov rdi, rax",
+        "jmp {leave}",
+        stack = sym KERNEL_STACK, size = const STACK_SIZE, enter = sym enter, leave = sym leave_kernel,
+    )
+}
+
+/// RDI: the general registers to load, followed by the rest of [`Registers`].
+#[unsafe(naked)]
+unsafe extern "C" fn leave_kernel() -> ! {
+    naked_asm!(
+        "mov rsp, rdi",
+        "pop rax", "pop rcx", "pop rdx", "pop rbx", "lea rsp, [rsp + 8]", "pop rbp", "pop rsi", "pop rdi",
+        "pop r8", "pop r9", "pop r10", "pop r11", "pop r12", "pop r13", "pop r14", "pop r15",
+        "cmp dword ptr [rsp], {vector}",
+        "jne 2f",
+        "mov rcx, [rsp + 16]",
+        "mov r11, [rsp + 32]",
+        "mov rsp, [rsp + 40]",
+        "sysretq",
+        "2: add rsp, 16",
+        "iretq",
+        vector = const SYSTEM_CALL,
+    )
+}
+
+global_asm!(
+    ".balign 16",
+    ".global interrupt_stubs",
+    "interrupt_stubs:",
+    ".set vector, 0",
+    ".rept 256",
+    ".balign 16",
+    // Vectors whose exceptions push an error code (Intel SDM vol. 3A, table 6-1).
+    ".if (vector == 8) || ((vector >= 10) && (vector <= 14)) || (vector == 17) || (vector == 21)",
+    ".else",
+    "push 0",
+    ".endif",
+    "push vector",
+    ".if (vector == 2) || (vector == 8) || (vector == 18)",
+    "jmp {fault}",
+    ".else",
+    "jmp {common}",
+    ".endif",
+    ".set vector, vector + 1",
+    ".endr",
+    fault = sym ring0_interrupt, common = sym interrupt_entry,
+);
+
+#[unsafe(naked)]
+unsafe extern "C" fn interrupt_entry() {
+    naked_asm!(
+        "test byte ptr [rsp + 24], 3",
+        "jnz {store}",
+        "jmp {ring0}",
+        store = sym store_and_enter, ring0 = sym ring0_interrupt,
+    )
+}
+
+#[unsafe(naked)]
+unsafe extern "C" fn ring0_interrupt() {
+    naked_asm!(
+        "push rax", "push rcx", "push rdx", "push rsi", "push rdi", "push r8", "push r9", "push r10", "push r11", "push rbp",
+        "mov rbp, rsp",
+        "lea rdi, [rsp + 80]",
+        "and rsp, -16",
+        "call {handler}",
+        "mov rsp, rbp",
+        "pop rbp", "pop r11", "pop r10", "pop r9", "pop r8", "pop rdi", "pop rsi", "pop rdx", "pop rcx", "pop rax",
+        "add rsp, 16",
+        "iretq",
+        handler = sym interrupt_in_kernel,
+    )
+}
+
+/// The part of an interrupt frame that the handler looks at.
+#[repr(C)]
+struct InterruptFrame {
+    vector: u64,
+    error: u64,
+    rip: u64,
+    cs: u64,
+    rflags: u64,
+    rsp: u64,
+    ss: u64,
+}
+
+extern "C" fn interrupt_in_kernel(frame: &InterruptFrame) {
+    match frame.vector {
+        2 => log::warn!("NMI"),
+        32.. => {
+            let vector = frame.vector as usize;
+            PENDING[vector / 64].fetch_or(1 << (vector % 64), Ordering::Relaxed);
+            apic::end_of_interrupt(vector as u8);
+        }
+        18 => crate::stop(format_args!("machine check")),
+        vector => crate::stop(format_args!(
+            "exception {vector} in the kernel, error {:#x}, at {:#x}, stack {:#x}, address {:#x}",
+            frame.error,
+            frame.rip,
+            frame.rsp,
+            cpu::fault_address(),
+        )),
+    }
+}

@@ -1,0 +1,108 @@
+//! Physical memory through the direct map.
+//!
+//! All of the kernel's access to frames goes through here. The caller names frames by physical address; what lies
+//! outside the direct map is refused. Frames that are donated to the monitor fault when touched: the frame pool
+//! never hands them out while they are.
+
+use core::sync::atomic::{AtomicU64, Ordering};
+use protocols::address::{HostPhysical, PAGE_SIZE};
+use protocols::boot_info::DIRECT_MAP;
+use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
+
+static END: AtomicU64 = AtomicU64::new(0);
+
+/// Sets the end of physical memory that the direct map covers.
+pub fn set_end(end: u64) {
+    END.store(end, Ordering::Relaxed);
+}
+
+fn pointer(address: HostPhysical, length: usize) -> Option<*mut u8> {
+    let end = address.get().checked_add(length as u64)?;
+    (end <= END.load(Ordering::Relaxed)).then(|| (DIRECT_MAP + address.get()) as *mut u8)
+}
+
+/// Copies from physical memory. False if the range is not in the direct map.
+#[must_use]
+pub fn read(address: HostPhysical, bytes: &mut [u8]) -> bool {
+    let Some(source) = pointer(address, bytes.len()) else { return false };
+    // SAFETY: the direct map covers the range, which is RAM; nothing in Rust's view aliases it, since kernel
+    // data reached by reference lies in frames that no Space maps.
+    unsafe { core::ptr::copy_nonoverlapping(source, bytes.as_mut_ptr(), bytes.len()) };
+    true
+}
+
+/// Copies to physical memory. False if the range is not in the direct map.
+#[must_use]
+pub fn write(address: HostPhysical, bytes: &[u8]) -> bool {
+    let Some(target) = pointer(address, bytes.len()) else { return false };
+    // SAFETY: as in `read`.
+    unsafe { core::ptr::copy_nonoverlapping(bytes.as_ptr(), target, bytes.len()) };
+    true
+}
+
+/// Fills `length` bytes with zeroes. False if the range is not in the direct map.
+#[must_use]
+pub fn zero(address: HostPhysical, length: usize) -> bool {
+    let Some(target) = pointer(address, length) else { return false };
+    // SAFETY: as in `read`.
+    unsafe { core::ptr::write_bytes(target, 0, length) };
+    true
+}
+
+/// Reads one entry of a page table.
+#[inline]
+pub fn read_entry(table: HostPhysical, index: usize) -> u64 {
+    // SAFETY: `table` is a page-table frame: page aligned, from the kernel's frame pool, inside the direct map.
+    unsafe { ((DIRECT_MAP + table.get()) as *const u64).add(index & 511).read_volatile() }
+}
+
+/// Writes one entry of a page table.
+#[inline]
+pub fn write_entry(table: HostPhysical, index: usize, entry: u64) {
+    // SAFETY: as in `read_entry`; no Space maps page-table frames.
+    unsafe { ((DIRECT_MAP + table.get()) as *mut u64).add(index & 511).write_volatile(entry) }
+}
+
+/// A frame that the kernel owns alone, or shares with the monitor, seen as a `T`.
+pub struct Frame<T> {
+    address: HostPhysical,
+    marker: core::marker::PhantomData<T>,
+}
+
+impl<T: FromBytes + IntoBytes + Immutable + KnownLayout> Frame<T> {
+    /// Takes over a frame fresh from the frame pool, and fills it with zeroes. `None` if it is no RAM frame.
+    pub fn new(address: HostPhysical) -> Option<Self> {
+        const { assert!(size_of::<T>() <= PAGE_SIZE as usize) };
+        (address.is_aligned(PAGE_SIZE) && zero(address, PAGE_SIZE as usize))
+            .then_some(Self { address, marker: core::marker::PhantomData })
+    }
+
+    /// Its address.
+    pub fn address(&self) -> HostPhysical {
+        self.address
+    }
+
+    /// Its contents.
+    #[inline]
+    pub fn get(&self) -> &T {
+        // SAFETY: the frame is inside the direct map, aligned, and owned by this value, which is neither `Clone` nor
+        // `Copy`; every bit pattern is a `T`. The monitor writes to it only inside a `VMCALL`, across which no reference
+        // is held.
+        unsafe { &*((DIRECT_MAP + self.address.get()) as *const T) }
+    }
+
+    /// Its contents.
+    #[inline]
+    pub fn get_mut(&mut self) -> &mut T {
+        // SAFETY: as in `get`.
+        unsafe { &mut *((DIRECT_MAP + self.address.get()) as *mut T) }
+    }
+}
+
+/// Bytes of physical memory for as long as the system runs: boot modules and firmware tables, which nothing changes
+/// once the kernel runs. `None` if the range is not in the direct map.
+pub fn permanent(address: HostPhysical, length: usize) -> Option<&'static [u8]> {
+    let start = pointer(address, length)?;
+    // SAFETY: the range is inside the direct map; boot modules are read here before any thread exists.
+    Some(unsafe { core::slice::from_raw_parts(start, length) })
+}

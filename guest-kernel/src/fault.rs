@@ -1,0 +1,228 @@
+//! Faults and exceptions: the one path for native and machine Spaces.
+//!
+//! A soft fault is derived from the hierarchy and installed in the tables; nobody hears of it. A hard fault becomes a message to the
+//! Region's keeper; a mistake of the thread's own becomes a message to its Space's keeper.
+
+use crate::arch::{cpu, physical};
+use crate::arena::Id;
+use crate::kernel::Kernel;
+use crate::memory::frames::FramePool;
+use crate::memory::hierarchy::{self, Fault, Piece, Space, Translation, translate};
+use crate::memory::page_table::{NoMemory, Page, TableMemory};
+use crate::space::Contents;
+use crate::thread::Thread;
+use alloc::vec::Vec;
+use protocols::address::{HostPhysical, LARGE_PAGE_SIZE, PAGE_SIZE};
+use protocols::api::{MessageKind, Rights};
+use protocols::exception::{MESSAGE_WORDS, MISUSE, Misuse, exception_reply, memory_reply};
+
+/// Page-table frames, charged to an account.
+pub struct ChargedTables<'a> {
+    /// Where they come from.
+    pub frames: &'a mut FramePool,
+    /// Who pays.
+    pub account: &'a mut crate::account::Account,
+}
+
+impl TableMemory for ChargedTables<'_> {
+    #[inline]
+    fn read(&self, frame: HostPhysical, index: usize) -> u64 {
+        physical::read_entry(frame, index)
+    }
+    fn write(&mut self, frame: HostPhysical, index: usize, entry: u64) {
+        physical::write_entry(frame, index, entry);
+    }
+    fn allocate(&mut self) -> Option<HostPhysical> {
+        self.account.charge(PAGE_SIZE).ok()?;
+        let frame = self.frames.allocate().filter(|&frame| physical::zero(frame, PAGE_SIZE as usize));
+        if frame.is_none() {
+            self.account.refund(PAGE_SIZE);
+        }
+        frame
+    }
+    fn free(&mut self, frame: HostPhysical) {
+        self.account.refund(PAGE_SIZE);
+        self.frames.release(frame);
+    }
+}
+
+/// Why an access cannot go on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Unresolved {
+    /// As the hierarchy says.
+    Fault(Fault),
+    /// There is no kernel memory for the tables.
+    NoMemory,
+}
+
+/// What a page fault wanted (Intel SDM vol. 3A, 4.7).
+fn wanted(error: u64) -> Rights {
+    const WRITE: u64 = 1 << 1;
+    const FETCH: u64 = 1 << 4;
+    match error {
+        error if error & WRITE != 0 => Rights::WRITE,
+        error if error & FETCH != 0 => Rights::EXECUTE,
+        _ => Rights::READ,
+    }
+}
+
+impl Kernel {
+    /// Installs what `address` of `space` means, if the hierarchy says so.
+    pub fn resolve(&mut self, space: Id<Space>, address: u64, want: Rights) -> Result<(), Unresolved> {
+        let found = translate(&self.hierarchy(), space, address, want).map_err(Unresolved::Fault)?;
+        let device = !self.is_ram(found.physical.get());
+        let id = space;
+        let Some(space) = self.objects.spaces.get_mut(id) else { return Err(Unresolved::Fault(Fault::Unmapped)) };
+        match &mut space.contents {
+            Contents::Native(table) => {
+                let size = page_size(address, &found);
+                let page = Page {
+                    address: address & !(size - 1),
+                    physical: found.physical.align_down(size),
+                    size,
+                    writable: found.rights.contains(Rights::WRITE),
+                    executable: found.rights.contains(Rights::EXECUTE),
+                    device,
+                };
+                let mut memory = ChargedTables { frames: &mut self.frames, account: &mut space.account };
+                table.map(&mut memory, page).map_err(|NoMemory| Unresolved::NoMemory)?;
+                cpu::flush_address(address);
+                Ok(())
+            }
+            Contents::Machine(machine) => {
+                let machine = *machine;
+                self.install_in_machine(id, machine, address, &found, device)
+            }
+            Contents::Physical | Contents::Unbuilt => Err(Unresolved::Fault(Fault::Unmapped)),
+        }
+    }
+
+    /// Drops everything that is derived from a piece of a Space, at once.
+    pub fn withdraw(&mut self, piece: Piece) {
+        let mut pieces = Vec::new();
+        hierarchy::withdraw(&self.hierarchy(), piece, |piece| pieces.push(piece));
+        self.drop_pieces(&pieces);
+    }
+
+    /// Drops pieces from the tables.
+    pub fn drop_pieces(&mut self, pieces: &[Piece]) {
+        self.epoch += 1;
+        for piece in pieces {
+            let Some(space) = self.objects.spaces.get_mut(piece.space) else { continue };
+            match &mut space.contents {
+                Contents::Native(table) => {
+                    let mut memory = ChargedTables { frames: &mut self.frames, account: &mut space.account };
+                    let removed = table.unmap(&mut memory, piece.start, piece.end);
+                    if removed && self.loaded == Some(piece.space) {
+                        cpu::flush_user();
+                    }
+                }
+                Contents::Machine(machine) => {
+                    let machine = *machine;
+                    self.remove_from_machine(piece.space, machine, piece.start, piece.end);
+                }
+                Contents::Physical | Contents::Unbuilt => {}
+            }
+        }
+    }
+
+    /// An exception in ring 3.
+    pub fn native_exception(&mut self, id: Id<Thread>, vector: u64) {
+        let Some(thread) = self.objects.threads.get(id) else { return };
+        let (error, rip, space) = (thread.registers.error, thread.registers.rip, thread.space);
+        const PAGE_FAULT: u64 = 14;
+        if vector == PAGE_FAULT {
+            let address = cpu::fault_address();
+            let Some(space) = space else { return };
+            match self.resolve(space, address, wanted(error)) {
+                Ok(()) => {}
+                Err(unresolved) => self.unresolved(id, unresolved, address, wanted(error)),
+            }
+        } else {
+            self.raise(id, [vector, error, rip, 0, 0, 0, 0, 0]);
+        }
+    }
+
+    /// An access of a thread, its own or the kernel's on its behalf, that the hierarchy does not allow.
+    pub fn unresolved(&mut self, id: Id<Thread>, unresolved: Unresolved, address: u64, want: Rights) {
+        if let Unresolved::Fault(Fault::Region(region, offset)) = unresolved {
+            let keeper = self.objects.regions.get(region).and_then(|region| region.keeper);
+            if let Some(keeper) = keeper {
+                let Some(thread) = self.objects.threads.get_mut(id) else { return };
+                thread.message = [offset, want.bits(), address, 0, 0, 0, 0, 0];
+                if self.send(id, keeper, MessageKind::MemoryFault) {
+                    return;
+                }
+            }
+        }
+        self.raise_page_fault(id, address, want);
+    }
+
+    fn raise_page_fault(&mut self, id: Id<Thread>, address: u64, want: Rights) {
+        let Some(thread) = self.objects.threads.get(id) else { return };
+        if thread.virtual_cpu.is_some() {
+            self.machine_exit(id);
+        } else {
+            let error = 4
+                | if want.contains(Rights::WRITE) { 2 } else { 0 }
+                | if want.contains(Rights::EXECUTE) { 16 } else { 0 };
+            self.raise(id, [14, error, thread.registers.rip, address, 0, 0, 0, 0]);
+        }
+    }
+
+    /// Misuse of the API.
+    pub fn misuse(&mut self, id: Id<Thread>, misuse: Misuse, call: u64) {
+        let Some(thread) = self.objects.threads.get(id) else { return };
+        if thread.virtual_cpu.is_some() {
+            self.machine_exit(id);
+        } else {
+            self.raise(id, [MISUSE, misuse as u64, thread.registers.rip, call, 0, 0, 0, 0]);
+        }
+    }
+
+    /// Tells the keeper of a native thread's Space of an exception; without one, the thread stops.
+    fn raise(&mut self, id: Id<Thread>, message: [u64; MESSAGE_WORDS]) {
+        self.tell_keeper(id, MessageKind::Exception, message);
+    }
+
+    /// Sends a message to the keeper of a thread's Space; without one, the thread stops.
+    #[inline]
+    pub fn tell_keeper(&mut self, id: Id<Thread>, kind: MessageKind, message: [u64; MESSAGE_WORDS]) {
+        let Some(thread) = self.objects.threads.get_mut(id) else { return };
+        thread.message = message;
+        let keeper = thread.space.and_then(|space| self.objects.spaces.get(space)).and_then(|space| space.keeper);
+        if !keeper.is_some_and(|keeper| self.send(id, keeper, kind)) {
+            log::warn!("thread {id:?} stopped, it has no keeper: exception {:#x?}", &message[..4]);
+            if let Some(thread) = self.objects.threads.get_mut(id) {
+                thread.stopped = true;
+            }
+            self.unready(id);
+        }
+    }
+
+    /// The keeper has replied to a thread, which waits for nothing now. Whether the thread can go on.
+    #[inline]
+    pub fn keeper_replied(&mut self, id: Id<Thread>, words: &[u64; MESSAGE_WORDS]) -> bool {
+        let Some(thread) = self.objects.threads.get_mut(id) else { return false };
+        match thread.sending {
+            MessageKind::MachineExit => return self.machine_replied(id, words),
+            MessageKind::MemoryFault if words[0] == memory_reply::RETRY => {}
+            MessageKind::MemoryFault => {
+                let (want, address) = (Rights::from_bits_truncate(thread.message[1]), thread.message[2]);
+                self.raise_page_fault(id, address, want);
+                return false;
+            }
+            _ if words[0] == exception_reply::RESUME => {}
+            _ => thread.stopped = true,
+        }
+        true
+    }
+}
+
+/// The largest page around `address` that the translation covers.
+fn page_size(address: u64, found: &Translation) -> u64 {
+    let inside = address & (LARGE_PAGE_SIZE - 1);
+    let fits = inside <= found.before && LARGE_PAGE_SIZE - inside <= found.after;
+    let congruent = found.physical.get() & (LARGE_PAGE_SIZE - 1) == inside;
+    if fits && congruent { LARGE_PAGE_SIZE } else { PAGE_SIZE }
+}

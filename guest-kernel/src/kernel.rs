@@ -1,0 +1,164 @@
+//! The kernel's state, and what happens at each entry.
+
+use crate::arch::entry::{self, Registers, SYSTEM_CALL};
+use crate::arch::physical::Frame;
+use crate::arch::{apic, cpu, descriptor};
+use crate::arena::Id;
+use crate::memory::frames::FramePool;
+use crate::memory::hierarchy::{Hierarchy, Space};
+use crate::objects::{Objects, Port, Queue};
+use crate::schedule::Timer;
+use crate::space::Contents;
+use crate::thread::Thread;
+use alloc::vec::Vec;
+use protocols::address::HostPhysical;
+
+/// A page for lists that the monitor reads and writes.
+pub type ListPage = [u64; 512];
+
+/// Everything that the kernel knows.
+pub struct Kernel {
+    /// All objects.
+    pub objects: Objects,
+    /// The kernel's memory.
+    pub frames: FramePool,
+    /// Counts how often the hierarchy has shrunk.
+    pub epoch: u64,
+    /// The thread that runs.
+    pub current: Option<Id<Thread>>,
+    /// Threads that could run.
+    pub ready: Queue,
+    /// Time slices and deadlines.
+    pub timer: Timer,
+    /// The Space whose page tables are loaded.
+    pub loaded: Option<Id<Space>>,
+    /// The FS base as it is now.
+    pub loaded_fs_base: u64,
+    /// The thread whose extended virtual CPU state is in the CPU.
+    pub resident: Option<Id<Thread>>,
+    /// IA32_LSTAR, IA32_STAR and IA32_FMASK as they are now.
+    pub system_call_registers: [u64; 3],
+    /// The Ports of interrupt lines.
+    pub lines: [Option<Id<Port>>; apic::LINES as usize],
+    /// RAM, by first address and end.
+    pub ram: Vec<(u64, u64)>,
+    /// The page-table root that holds the kernel's half.
+    pub kernel_table: HostPhysical,
+    /// For lists to and from the monitor.
+    pub list: Frame<ListPage>,
+}
+
+static KERNEL: spin::Mutex<Option<Kernel>> = spin::Mutex::new(None);
+
+/// Puts the kernel's state in place.
+pub fn install(kernel: Kernel) {
+    *KERNEL.lock() = Some(kernel);
+}
+
+/// Runs `action` on the kernel's state.
+#[inline]
+pub fn with<T>(action: impl FnOnce(&mut Kernel) -> T) -> T {
+    match KERNEL.lock().as_mut() {
+        Some(kernel) => action(kernel),
+        None => crate::stop(format_args!("entered before the start")),
+    }
+}
+
+impl Kernel {
+    /// The memory hierarchy.
+    #[inline]
+    pub fn hierarchy(&self) -> Hierarchy<'_> {
+        Hierarchy { spaces: &self.objects.spaces, regions: &self.objects.regions, mappings: &self.objects.mappings }
+    }
+
+    /// Whether a physical address is RAM.
+    pub fn is_ram(&self, address: u64) -> bool {
+        self.ram.iter().any(|&(start, end)| (start..end).contains(&address))
+    }
+
+    /// Handles an entry from ring 3: the running thread's registers say what it was.
+    #[inline]
+    pub fn entered(&mut self) {
+        let Some(id) = self.current else { return };
+        let Some(thread) = self.objects.threads.get(id) else { return };
+        match thread.registers.vector {
+            SYSTEM_CALL => self.call(id),
+            vector @ 0..32 => self.native_exception(id, vector),
+            vector => {
+                apic::end_of_interrupt(vector as u8);
+                self.interrupt(vector as u8);
+            }
+        }
+    }
+
+    /// Runs virtual CPUs, or waits, until a native thread is to run, and loads the CPU for it.
+    #[inline]
+    pub fn next_native(&mut self) -> &Registers {
+        loop {
+            let id = self.dispatch();
+            let Some(thread) = self.objects.threads.get(id) else {
+                self.current = None;
+                continue;
+            };
+            if thread.virtual_cpu.is_some() {
+                self.run_virtual_cpu(id);
+                while let Some(vector) = entry::take_pending() {
+                    self.interrupt(vector);
+                }
+                continue;
+            }
+            let (space, fs_base) = (thread.space, thread.fs_base);
+            if self.loaded != space {
+                self.load_space(space);
+            }
+            if self.loaded_fs_base != fs_base {
+                self.loaded_fs_base = fs_base;
+                cpu::set_fs_base(fs_base);
+            }
+            let own = [entry::system_call_address(), descriptor::STAR, descriptor::FMASK];
+            if self.system_call_registers != own {
+                self.set_system_call_registers(own);
+            }
+            break;
+        }
+        // The loop ends with a current thread that exists.
+        match self.current.and_then(|id| self.objects.threads.get(id)) {
+            Some(thread) => &thread.registers,
+            None => crate::stop(format_args!("the running thread is gone")),
+        }
+    }
+
+    fn load_space(&mut self, id: Option<Id<Space>>) {
+        if let Some(space) = id.and_then(|id| self.objects.spaces.get(id)) {
+            if let Contents::Native(table) = &space.contents {
+                crate::arch::load_space(table.root(), space.ports);
+                self.loaded = id;
+            }
+        }
+    }
+
+    /// Writes the SYSCALL registers that differ.
+    #[inline]
+    pub fn set_system_call_registers(&mut self, [lstar, star, fmask]: [u64; 3]) {
+        let old = core::mem::replace(&mut self.system_call_registers, [lstar, star, fmask]);
+        if old[1..] == [star, fmask] {
+            descriptor::load_system_call_address(lstar);
+        } else {
+            descriptor::load_system_call_registers(lstar, star, fmask);
+        }
+    }
+
+    /// Handles an interrupt that the CPU has taken.
+    pub fn interrupt(&mut self, vector: u8) {
+        if vector == apic::TIMER {
+            self.timer_fired();
+        } else if let Some(port) =
+            vector.checked_sub(apic::FIRST_LINE).and_then(|line| *self.lines.get(line as usize)?)
+        {
+            if let Some(port) = self.objects.ports.get_mut(port) {
+                port.line_fired = true;
+            }
+            self.announce(port);
+        }
+    }
+}

@@ -1,0 +1,300 @@
+//! Objects come and go: creation at an address, destruction with everything that hangs on an object.
+
+use crate::account::Account;
+use crate::arch::heap;
+use crate::arena::Id;
+use crate::calls::Stop;
+use crate::fault::ChargedTables;
+use crate::kernel::Kernel;
+use crate::memory::hierarchy::{Mapping, Piece, Region, Space, withdraw};
+use crate::memory::page_table::PageTable;
+use crate::objects::{Object, Place, Port, Portset, Reference};
+use crate::space::Contents;
+use crate::thread::{Client, Thread, Wait};
+use protocols::address::{HostPhysical, PAGE_SIZE};
+use protocols::api::{ObjectType, Rights, SpaceKind, Status};
+use protocols::exception::Misuse;
+
+/// What an object of each type costs its payer, in bytes: its memory in the arena, its place, its share of lists.
+const fn cost(kind: ObjectType) -> u64 {
+    match kind {
+        ObjectType::Thread => 768,
+        ObjectType::Space => 3072,
+        ObjectType::Region | ObjectType::Mapping => 384,
+        ObjectType::Port => 320,
+        ObjectType::Portset | ObjectType::Reference => 192,
+    }
+}
+
+const _: () = assert!(cost(ObjectType::Thread) as usize >= size_of::<Thread>() + size_of::<Place>());
+const _: () = assert!(cost(ObjectType::Space) as usize >= size_of::<Space>() + size_of::<Place>());
+
+impl Kernel {
+    /// Makes sure that the heap can serve what one call allocates.
+    fn prepare_heap(&mut self) -> bool {
+        while heap::low() {
+            match self.frames.allocate_run(heap::STEP / PAGE_SIZE as usize) {
+                Some(run) => heap::add(run, heap::STEP),
+                None => return false,
+            }
+        }
+        true
+    }
+
+    /// Checks that an object can be created at an address, and charges the caller's Space for it.
+    fn claim_place(
+        &mut self,
+        caller: Id<Space>,
+        address: u64,
+        kind: ObjectType,
+    ) -> Result<Result<HostPhysical, Status>, Stop> {
+        let (memory, _) = self.object_memory(caller, address, Rights::WRITE | Rights::CREATE_OBJECT)?;
+        if self.objects.at(memory).is_some() {
+            return Err(Misuse::ObjectExists.into());
+        }
+        let charged = self.objects.spaces.get_mut(caller).is_some_and(|space| space.account.charge(cost(kind)).is_ok());
+        if !charged {
+            return Ok(Err(Status::NoMemory));
+        }
+        if !self.prepare_heap() {
+            self.refund(caller, cost(kind));
+            return Ok(Err(Status::NoMemory));
+        }
+        Ok(Ok(memory))
+    }
+
+    fn refund(&mut self, space: Id<Space>, bytes: u64) {
+        if let Some(space) = self.objects.spaces.get_mut(space) {
+            space.account.refund(bytes);
+        }
+    }
+
+    /// Puts an object at its place.
+    pub fn place(&mut self, memory: HostPhysical, object: Object, payer: Id<Space>) {
+        self.objects.places.insert(memory.get(), Place { object, payer, charge: cost(object.kind()) });
+    }
+
+    /// Creates an object of any type but Space.
+    pub fn create_object(&mut self, caller: Id<Space>, address: u64, kind: ObjectType) -> Result<Status, Stop> {
+        let memory = match self.claim_place(caller, address, kind)? {
+            Ok(memory) => memory,
+            Err(status) => return Ok(status),
+        };
+        let objects = &mut self.objects;
+        let object = match kind {
+            ObjectType::Mapping => Object::Mapping(objects.mappings.insert(Mapping::default())),
+            ObjectType::Region => Object::Region(objects.regions.insert(Region::default())),
+            ObjectType::Port => Object::Port(objects.ports.insert(Port::default())),
+            ObjectType::Portset => Object::Portset(objects.portsets.insert(Portset::default())),
+            ObjectType::Reference => Object::Reference(objects.references.insert(Reference::default())),
+            ObjectType::Thread | ObjectType::Space => {
+                Object::Thread(objects.threads.insert(Thread::new((caller, address))))
+            }
+        };
+        self.place(memory, object, caller);
+        Ok(Status::Ok)
+    }
+
+    /// Creates a Space with an allowance of `frames`.
+    pub fn create_space(
+        &mut self,
+        caller: Id<Space>,
+        address: u64,
+        kind: SpaceKind,
+        frames: u64,
+    ) -> Result<Status, Stop> {
+        let memory = match self.claim_place(caller, address, ObjectType::Space)? {
+            Ok(memory) => memory,
+            Err(status) => return Ok(status),
+        };
+        let allowance = frames.saturating_mul(PAGE_SIZE);
+        let charged = self.objects.spaces.get_mut(caller).is_some_and(|space| space.account.charge(allowance).is_ok());
+        if !charged {
+            self.refund(caller, cost(ObjectType::Space));
+            return Ok(Status::NoMemory);
+        }
+        let mut account = Account::new(allowance, Some(caller));
+        let contents = match kind {
+            SpaceKind::Native => {
+                let mut memory = ChargedTables { frames: &mut self.frames, account: &mut account };
+                PageTable::new(&mut memory, self.kernel_table).map(Contents::Native).map_err(|_| Status::NoMemory)
+            }
+            SpaceKind::Machine => self.create_machine(&mut account).map(Contents::Machine),
+        };
+        match contents {
+            Ok(contents) => {
+                let id = self.objects.spaces.insert(Space::new(contents, account));
+                self.place(memory, Object::Space(id), caller);
+                Ok(Status::Ok)
+            }
+            Err(status) => {
+                self.refund(caller, allowance + cost(ObjectType::Space));
+                Ok(status)
+            }
+        }
+    }
+
+    /// Destroys the object at an address.
+    pub fn destroy_at(
+        &mut self,
+        thread: Id<Thread>,
+        caller: Id<Space>,
+        address: u64,
+        kind: ObjectType,
+    ) -> Result<Status, Stop> {
+        let (memory, _) = self.object_memory(caller, address, Rights::WRITE | Rights::CREATE_OBJECT)?;
+        let object = self.objects.at(memory).ok_or(Misuse::NoObject)?;
+        if object.kind() != kind {
+            return Err(Misuse::WrongType.into());
+        }
+        if object == Object::Thread(thread) {
+            return Err(Misuse::CurrentThread.into());
+        }
+        // A Space that goes takes its threads off the CPU, the caller among them: its call is over before.
+        if let Some(caller) = self.objects.threads.get_mut(thread) {
+            caller.finish(Status::Ok as u64);
+        }
+        if let Some(place) = self.objects.places.remove(&memory.get()) {
+            self.destroy(object);
+            self.refund(place.payer, place.charge);
+        }
+        Ok(Status::Ok)
+    }
+
+    fn destroy(&mut self, object: Object) {
+        match object {
+            Object::Mapping(id) => {
+                self.detach_mapping(id);
+                self.objects.mappings.remove(id);
+            }
+            Object::Region(id) => {
+                self.withdraw_region(id);
+                self.detach_region(id);
+                self.objects.regions.remove(id);
+            }
+            Object::Port(id) => self.destroy_port(id),
+            Object::Portset(id) => self.destroy_portset(id),
+            Object::Space(id) => self.destroy_space(id),
+            Object::Thread(id) => self.destroy_thread(id),
+            Object::Reference(id) => {
+                self.objects.references.remove(id);
+            }
+        }
+    }
+
+    /// Takes a Port out of the list of those that have something.
+    pub fn unpend(&mut self, id: Id<Port>) {
+        let Some(port) = self.objects.ports.get_mut(id) else { return };
+        if !core::mem::take(&mut port.is_pending) {
+            return;
+        }
+        let (next, portset) = (port.next_pending.take(), port.portset);
+        let Some(portset) = portset.and_then(|id| self.objects.portsets.get_mut(id)) else { return };
+        if portset.first_pending == Some(id) {
+            portset.first_pending = next;
+            if next.is_none() {
+                portset.last_pending = None;
+            }
+            return;
+        }
+        let mut position = portset.first_pending;
+        while let Some(here) = position {
+            let Some(port) = self.objects.ports.get_mut(here) else { return };
+            position = port.next_pending;
+            if position == Some(id) {
+                port.next_pending = next;
+                if next.is_none() {
+                    portset.last_pending = Some(here);
+                }
+                return;
+            }
+        }
+    }
+
+    fn destroy_port(&mut self, id: Id<Port>) {
+        self.unpend(id);
+        while let Some(client) =
+            self.objects.ports.get_mut(id).and_then(|port| port.clients.pop_front(&mut self.objects.threads))
+        {
+            self.fail_client(client);
+        }
+        self.objects.ports.remove(id);
+    }
+
+    fn destroy_portset(&mut self, id: Id<Portset>) {
+        while let Some(server) =
+            self.objects.portsets.get_mut(id).and_then(|portset| portset.servers.pop_front(&mut self.objects.threads))
+        {
+            if let Some(thread) = self.objects.threads.get_mut(server) {
+                thread.wait = Wait::Nothing;
+                thread.finish(Status::InvalidDestination as u64);
+            }
+            self.make_ready(server);
+        }
+        let mut pending = self.objects.portsets.get(id).and_then(|portset| portset.first_pending);
+        while let Some(port) = pending.and_then(|port| self.objects.ports.get_mut(port)) {
+            port.is_pending = false;
+            pending = port.next_pending.take();
+        }
+        self.objects.portsets.remove(id);
+    }
+
+    fn destroy_thread(&mut self, id: Id<Thread>) {
+        self.unready(id);
+        self.stop_waiting(id);
+        self.abandon_client(id);
+        self.destroy_virtual_cpu(id);
+        self.objects.threads.remove(id);
+    }
+
+    fn destroy_space(&mut self, id: Id<Space>) {
+        let threads: alloc::vec::Vec<Id<Thread>> = self
+            .objects
+            .threads
+            .ids()
+            .filter(|&thread| self.objects.threads.get(thread).is_some_and(|thread| thread.space == Some(id)))
+            .collect();
+        for thread_id in threads {
+            self.unready(thread_id);
+            self.stop_waiting(thread_id);
+            self.abandon_client(thread_id);
+            self.destroy_virtual_cpu(thread_id);
+            if let Some(thread) = self.objects.threads.get_mut(thread_id) {
+                thread.space = None;
+                thread.stopped = true;
+                thread.client = Client::Nobody;
+            }
+        }
+        // What other Spaces derived from this one goes first, then the tables as a whole.
+        let mut pieces = alloc::vec::Vec::new();
+        withdraw(&self.hierarchy(), Piece { space: id, start: 0, end: u64::MAX }, |piece| pieces.push(piece));
+        pieces.retain(|piece| piece.space != id);
+        self.drop_pieces(&pieces);
+        let Some(space) = self.objects.spaces.remove(id) else { return };
+        if self.loaded == Some(id) {
+            crate::arch::load_space(self.kernel_table, false);
+            self.loaded = None;
+        }
+        for mapping in space.mappings.values() {
+            if let Some(mapping) = self.objects.mappings.get_mut(*mapping) {
+                mapping.space = None;
+            }
+        }
+        for &region in &space.regions {
+            if let Some(region) = self.objects.regions.get_mut(region) {
+                region.space = None;
+            }
+        }
+        let mut account = space.account;
+        match space.contents {
+            Contents::Native(table) => {
+                table.destroy(&mut ChargedTables { frames: &mut self.frames, account: &mut account })
+            }
+            Contents::Machine(machine) => self.destroy_machine(machine),
+            Contents::Physical | Contents::Unbuilt => {}
+        }
+        if let Some(parent) = account.parent() {
+            self.refund(parent, account.allowance());
+        }
+    }
+}

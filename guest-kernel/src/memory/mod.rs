@@ -1,0 +1,5 @@
+//! Memory: the hierarchy of Mappings and Regions, and the tables that cache it.
+
+pub mod frames;
+pub mod hierarchy;
+pub mod page_table;

@@ -1,0 +1,181 @@
+//! Dividing the CPU: round robin, with time slices; a thread that is woken runs at once, in the slice of the one that it interrupts.
+//!
+//! Handing the CPU over in IPC does not begin a new slice, so no chain of threads gets more than one slice before all others that
+//! are ready had theirs.
+
+use crate::arch::{cpu, entry};
+use crate::arena::Id;
+use crate::kernel::Kernel;
+use crate::objects::Queue;
+use crate::thread::{Thread, Wait};
+use alloc::vec::Vec;
+use protocols::api::Status;
+
+/// Time slices in a second.
+const SLICES_PER_SECOND: u64 = 100;
+
+/// The timer's state.
+#[derive(Debug)]
+pub struct Timer {
+    /// Ticks of the time stamp counter in a second.
+    pub frequency: u64,
+    slice_end: u64,
+    programmed: u64,
+    sleepers: Vec<Id<Thread>>,
+}
+
+impl Timer {
+    /// A timer that is not running.
+    pub fn new(frequency: u64) -> Self {
+        Self { frequency, slice_end: 0, programmed: u64::MAX, sleepers: Vec::new() }
+    }
+
+    #[inline]
+    fn program_by(&mut self, time: u64) {
+        if time < self.programmed {
+            self.programmed = time;
+            cpu::set_timer_deadline(time);
+        }
+    }
+}
+
+impl Kernel {
+    /// The thread to run; waits while there is none.
+    #[inline]
+    pub fn dispatch(&mut self) -> Id<Thread> {
+        if let Some(id) = self.current {
+            return id;
+        }
+        loop {
+            if let Some(id) = self.pop_ready() {
+                self.begin_slice();
+                self.current = Some(id);
+                return id;
+            }
+            cpu::wait_for_interrupt();
+            while let Some(vector) = entry::take_pending() {
+                self.interrupt(vector);
+            }
+        }
+    }
+
+    fn pop_ready(&mut self) -> Option<Id<Thread>> {
+        let id = self.ready.pop_front(&mut self.objects.threads)?;
+        if let Some(thread) = self.objects.threads.get_mut(id) {
+            thread.ready = false;
+        }
+        Some(id)
+    }
+
+    fn begin_slice(&mut self) {
+        self.timer.slice_end = cpu::time() + self.timer.frequency / SLICES_PER_SECOND;
+        if self.ready.first().is_some() {
+            self.timer.program_by(self.timer.slice_end);
+        }
+    }
+
+    /// Makes a thread that waits for nothing ready to run, as soon as the running one lets it.
+    #[inline]
+    pub fn make_ready(&mut self, id: Id<Thread>) {
+        self.enqueue(id, |queue, kernel| queue.push_back(&mut kernel.objects.threads, id));
+    }
+
+    fn enqueue(&mut self, id: Id<Thread>, push: impl FnOnce(&mut Queue, &mut Self)) {
+        let Some(thread) = self.objects.threads.get_mut(id) else { return };
+        if thread.stopped || thread.ready || thread.wait != Wait::Nothing || self.current == Some(id) {
+            return;
+        }
+        thread.ready = true;
+        let mut ready = self.ready;
+        push(&mut ready, self);
+        self.ready = ready;
+        if self.current.is_some() {
+            self.timer.program_by(self.timer.slice_end);
+        }
+    }
+
+    /// Runs a thread that has been woken now, instead of the running one.
+    pub fn wake(&mut self, id: Id<Thread>) {
+        if let Some(current) = self.current.take() {
+            self.enqueue(current, |queue, kernel| queue.push_front(&mut kernel.objects.threads, current));
+        }
+        self.enqueue(id, |queue, kernel| queue.push_front(&mut kernel.objects.threads, id));
+        self.current = self.pop_ready();
+    }
+
+    /// Hands the CPU from the running thread, which waits from now on, to another.
+    #[inline]
+    pub fn hand_over(&mut self, id: Id<Thread>) {
+        let runnable = self.objects.threads.get(id).is_some_and(|thread| !thread.stopped && !thread.ready);
+        self.current = runnable.then_some(id);
+    }
+
+    /// Takes a thread off the CPU and out of the ready queue.
+    pub fn unready(&mut self, id: Id<Thread>) {
+        if self.current == Some(id) {
+            self.current = None;
+        }
+        if let Some(thread) = self.objects.threads.get_mut(id).filter(|thread| thread.ready) {
+            thread.ready = false;
+            self.ready.remove(&mut self.objects.threads, id);
+        }
+    }
+
+    /// Ends a thread's wait for a message at `deadline`.
+    #[inline]
+    pub fn set_deadline(&mut self, id: Id<Thread>, deadline: u64) {
+        let Some(thread) = self.objects.threads.get_mut(id) else { return };
+        thread.deadline = deadline;
+        if deadline != 0 {
+            if !thread.timed {
+                thread.timed = true;
+                self.timer.sleepers.push(id);
+            }
+            self.timer.program_by(deadline);
+        }
+    }
+
+    /// The timer has fired: wakes whoever has slept long enough, and ends the time slice.
+    pub fn timer_fired(&mut self) {
+        let now = cpu::time();
+        self.timer.programmed = u64::MAX;
+        let mut next = u64::MAX;
+        let mut position = 0;
+        while let Some(&id) = self.timer.sleepers.get(position) {
+            let waits = self
+                .objects
+                .threads
+                .get(id)
+                .is_some_and(|thread| matches!(thread.wait, Wait::Message(_)) && thread.deadline != 0);
+            let deadline = self.objects.threads.get(id).map_or(0, |thread| thread.deadline);
+            if waits && deadline > now {
+                next = next.min(deadline);
+                position += 1;
+                continue;
+            }
+            self.timer.sleepers.swap_remove(position);
+            if let Some(thread) = self.objects.threads.get_mut(id) {
+                thread.timed = false;
+            }
+            if waits {
+                self.stop_waiting(id);
+                if let Some(thread) = self.objects.threads.get_mut(id) {
+                    thread.finish(Status::TimedOut as u64);
+                }
+                self.wake(id);
+            }
+        }
+        if now >= self.timer.slice_end && self.ready.first().is_some() {
+            if let Some(current) = self.current.take() {
+                self.make_ready(current);
+            }
+            self.current = self.pop_ready();
+            self.begin_slice();
+        } else if self.ready.first().is_some() {
+            next = next.min(self.timer.slice_end);
+        }
+        if next != u64::MAX {
+            self.timer.program_by(next);
+        }
+    }
+}

@@ -1,0 +1,37 @@
+//! Spaces: what backs their contents.
+
+use crate::account::Account;
+use crate::machine::Machine;
+use crate::memory::hierarchy::Space;
+use crate::memory::page_table::PageTable;
+use crate::names::NameCache;
+use alloc::collections::BTreeMap;
+use alloc::vec::Vec;
+
+/// What a Space's addresses are, and the tables that cache its Mappings.
+#[derive(Debug)]
+pub enum Contents {
+    /// Physical memory itself: where every chain of Mappings ends.
+    Physical,
+    /// Nothing caches it: it is only looked through.
+    Unbuilt,
+    /// Virtual addresses of ring 3.
+    Native(PageTable),
+    /// Guest-physical addresses of a machine.
+    Machine(Machine),
+}
+
+impl Space {
+    /// An empty Space.
+    pub fn new(contents: Contents, account: Account) -> Self {
+        Self {
+            mappings: BTreeMap::new(),
+            regions: Vec::new(),
+            keeper: None,
+            contents,
+            account,
+            names: NameCache::default(),
+            ports: false,
+        }
+    }
+}
