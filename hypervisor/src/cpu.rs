@@ -1,0 +1,31 @@
+//! The monitor's state on a physical processor, and what a VM exit's handler gets.
+
+use protocols::address::HostPhysical;
+
+use crate::frames::FrameTable;
+use crate::kernel_memory::KernelMemory;
+use crate::objects::Objects;
+use crate::vmx::support::Support;
+use crate::vpid::Vpids;
+
+/// Everything. The world switch relies on the place of the first two fields.
+#[repr(C, align(64))]
+#[derive(Debug)]
+pub struct Cpu {
+    /// The kernel's general registers while the monitor or a virtual CPU runs, see [`crate::world::kernel_register`].
+    pub registers: [u64; 15],
+    /// The general registers of the virtual CPU that runs, for the exit code.
+    pub current: *mut u64,
+    /// The kernel's VMCS.
+    pub kernel_vmcs: HostPhysical,
+    /// What the processor can do.
+    pub support: Support,
+    /// Whose each frame is.
+    pub frames: FrameTable<'static>,
+    /// The kernel's EPT.
+    pub kernel_memory: KernelMemory,
+    /// Machines and virtual CPUs.
+    pub objects: Objects,
+    /// VPIDs in use.
+    pub vpids: Vpids,
+}

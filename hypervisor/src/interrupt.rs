@@ -1,0 +1,167 @@
+//! The monitor's own segments and exception handlers.
+//!
+//! In VMX root mode the monitor runs with interrupts off, so only NMIs, machine checks and its own faults arrive. An NMI
+//! is remembered and handed to the kernel at its next entry; everything else ends the system with a message.
+
+use core::arch::{asm, naked_asm};
+use core::sync::atomic::{AtomicU8, Ordering};
+
+use spin::Once;
+
+use crate::register;
+use crate::stop;
+
+/// Selector of the monitor's code segment.
+pub const CODE: u16 = 8;
+/// Selector of the monitor's data segment.
+pub const DATA: u16 = 16;
+/// Selector of the monitor's TSS.
+pub const TASK: u16 = 24;
+
+/// Vectors with a handler: the exceptions.
+const VECTORS: usize = 32;
+const STACK: usize = 16 << 10;
+/// Bytes of a handler stub, see [`stubs`].
+const STUB: u64 = 16;
+
+static NMI: AtomicU8 = AtomicU8::new(0);
+static TABLES: Once<Tables> = Once::new();
+
+#[repr(C, align(16))]
+struct Stack([u8; STACK]);
+
+/// The TSS (Intel SDM vol. 3A, figure 8-11), with 16-bit halves because its fields are not aligned.
+#[repr(C, align(16))]
+struct Task([u16; 52]);
+
+static mut FAULT_STACK: Stack = Stack([0; STACK]);
+static mut TASK_STATE: Task = Task([0; 52]);
+static mut GDT: [u64; 5] = [0, 0x00af_9b00_0000_ffff, 0x00cf_9300_0000_ffff, 0, 0];
+static mut IDT: [[u64; 2]; VECTORS] = [[0; 2]; VECTORS];
+
+/// Where the tables lie.
+#[derive(Clone, Copy, Debug)]
+pub struct Tables {
+    /// The GDT.
+    pub gdt: u64,
+    /// The IDT.
+    pub idt: u64,
+    /// The TSS.
+    pub task: u64,
+}
+
+/// The tables, once [`start`] has loaded them.
+pub fn tables() -> Tables {
+    TABLES.get().copied().unwrap_or(Tables { gdt: 0, idt: 0, task: 0 })
+}
+
+/// Whether an NMI arrived in the monitor since the last call.
+#[inline(always)]
+pub fn take_nmi() -> bool {
+    NMI.load(Ordering::Relaxed) != 0 && NMI.swap(0, Ordering::Relaxed) != 0
+}
+
+/// Loads segments, TSS and handlers.
+pub fn start() {
+    let tables = TABLES.call_once(|| {
+        let (gdt, idt, task) = (&raw mut GDT, &raw mut IDT, &raw mut TASK_STATE);
+        let base = task as u64;
+        // SAFETY: `call_once` makes this the only access, before the processor uses the tables.
+        unsafe {
+            // IST 1 is the stack of the handlers that may come at any place.
+            let stack = (&raw const FAULT_STACK) as u64 + STACK as u64;
+            for part in 0..4 {
+                (*task).0[18 + part] = (stack >> (16 * part)) as u16;
+            }
+            (*task).0[51] = 104;
+            (*gdt)[3] = 103 | (base & 0xff_ffff) << 16 | 0x89 << 40 | (base >> 24 & 0xff) << 56;
+            (*gdt)[4] = base >> 32;
+            for vector in 0..VECTORS {
+                let handler = if vector == 2 { nmi as *const () as u64 } else { stubs as *const () as u64 + STUB * vector as u64 };
+                // Double fault and machine check on their own stack; interrupt gates.
+                let ist = if matches!(vector, 8 | 18) { 1 } else { 0 };
+                (*idt)[vector] =
+                    [handler & 0xffff | u64::from(CODE) << 16 | ist << 32 | 0x8e << 40 | (handler >> 16 & 0xffff) << 48, handler >> 32];
+            }
+        }
+        Tables { gdt: gdt as u64, idt: idt as u64, task: base }
+    });
+    let pointer = |base: u64, limit: u16| {
+        let base = base.to_le_bytes();
+        let limit = limit.to_le_bytes();
+        [limit[0], limit[1], base[0], base[1], base[2], base[3], base[4], base[5], base[6], base[7]]
+    };
+    let gdt = pointer(tables.gdt, size_of::<[u64; 5]>() as u16 - 1);
+    let idt = pointer(tables.idt, size_of::<[[u64; 2]; VECTORS]>() as u16 - 1);
+    // SAFETY: the tables are static and filled; the selectors name the segments that the processor uses already.
+    unsafe {
+        asm!(
+            "lgdt [{gdt}]",
+            "lidt [{idt}]",
+            "push {code}",
+            "lea {scratch}, [rip + 2f]",
+            "push {scratch}",
+            "retfq",
+            "2:",
+            "mov ds, {data:e}",
+            "mov es, {data:e}",
+            "mov ss, {data:e}",
+            "ltr {task:x}",
+            gdt = in(reg) &gdt,
+            idt = in(reg) &idt,
+            code = in(reg) u64::from(CODE),
+            data = in(reg) u32::from(DATA),
+            task = in(reg) TASK,
+            scratch = out(reg) _,
+        );
+    }
+}
+
+/// NMIs: remembered. Changes no register, so that it may come between any two instructions.
+#[unsafe(naked)]
+extern "sysv64" fn nmi() {
+    naked_asm!("mov byte ptr [rip + {nmi}], 1", "iretq", nmi = sym NMI)
+}
+
+/// A stub of [`STUB`] bytes for each vector: pushes an error code where the processor does not, then the vector.
+#[unsafe(naked)]
+extern "sysv64" fn stubs() {
+    naked_asm!(
+        ".set vector, 0",
+        ".rept 32",
+        ".balign 16",
+        ".if (vector != 8) && (vector < 10 || vector > 14) && (vector != 17) && (vector != 21) && (vector != 29) && (vector != 30)",
+        "push 0",
+        ".endif",
+        "push vector",
+        "jmp {common}",
+        ".set vector, vector + 1",
+        ".endr",
+        common = sym common,
+    )
+}
+
+#[unsafe(naked)]
+extern "sysv64" fn common() {
+    naked_asm!("mov rdi, rsp", "cld", "and rsp, -16", "call {fault}", "ud2", fault = sym fault)
+}
+
+/// What the stubs and the processor pushed.
+#[repr(C)]
+struct Frame {
+    vector: u64,
+    error: u64,
+    rip: u64,
+    cs: u64,
+    rflags: u64,
+    rsp: u64,
+}
+
+extern "sysv64" fn fault(frame: &Frame) -> ! {
+    let Frame { vector, error, rip, rsp, .. } = frame;
+    let what = if *vector == 18 { "machine check" } else { "exception" };
+    stop::stop(format_args!(
+        "{what} {vector} in the monitor, error {error:#x}, rip {rip:#x}, rsp {rsp:#x}, cr2 {:#x}",
+        register::read_cr2()
+    ))
+}

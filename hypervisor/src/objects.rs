@@ -1,0 +1,249 @@
+//! What lies in frames that the monitor owns: lists of free frames, EPT tables, machines, virtual CPUs and their state
+//! pages. The frame table says what a frame holds, so that an identifier, the number of a control frame, is checked by
+//! one look at it.
+//!
+//! There is one [`Objects`]; references to the contents of frames borrow it, so that no two overlap.
+
+use core::ptr;
+
+use protocols::address::{HostPhysical, PAGE_SIZE};
+use protocols::virtual_cpu::VirtualCpuState;
+use zerocopy::FromBytes;
+
+use crate::frames::{Class, FrameTable};
+use crate::machine::Machine;
+use crate::policy::Policy;
+use crate::virtual_cpu::VirtualCpu;
+
+fn pointer<T>(address: HostPhysical) -> *mut T {
+    ptr::with_exposed_provenance_mut(address.get() as usize)
+}
+
+/// Free frames: a list through their first words, and a range of frames that were never used.
+#[derive(Debug, Default)]
+pub struct Chain {
+    head: u64,
+    count: u64,
+    fresh: u64,
+    fresh_end: u64,
+}
+
+impl Chain {
+    /// A chain of a machine, empty.
+    pub const EMPTY: Self = Self { head: 0, count: 0, fresh: 0, fresh_end: 0 };
+
+    /// A chain of the frames of a region that the monitor owns.
+    pub fn of_region(region: crate::physical::Region) -> Self {
+        let start = region.start().get();
+        Self { head: 0, count: region.length() / PAGE_SIZE, fresh: start, fresh_end: start + region.length() }
+    }
+
+    /// How many frames it holds.
+    pub fn len(&self) -> u64 {
+        self.count
+    }
+
+    /// Whether it holds none.
+    pub fn is_empty(&self) -> bool {
+        self.count == 0
+    }
+
+    /// Adds a frame.
+    ///
+    /// # Safety
+    /// The frame is memory that the monitor owns and nothing else uses.
+    pub unsafe fn push(&mut self, frame: HostPhysical) {
+        // SAFETY: the caller's promise.
+        unsafe { pointer::<u64>(frame).write(self.head) };
+        self.head = frame.get();
+        self.count += 1;
+    }
+
+    /// Takes a frame out, zeroed.
+    pub fn pop(&mut self) -> Option<HostPhysical> {
+        let frame = if self.head != 0 {
+            let frame = HostPhysical::new(self.head);
+            // SAFETY: frames in the list are the monitor's and hold the next one's address.
+            self.head = unsafe { pointer::<u64>(frame).read() };
+            frame
+        } else if self.fresh < self.fresh_end {
+            self.fresh += PAGE_SIZE;
+            HostPhysical::new(self.fresh - PAGE_SIZE)
+        } else {
+            return None;
+        };
+        self.count -= 1;
+        // SAFETY: as above; the frame belongs to the caller now.
+        unsafe { pointer::<u8>(frame).write_bytes(0, PAGE_SIZE as usize) };
+        Some(frame)
+    }
+}
+
+/// Reads an entry of a table. Safe for [`crate::ept::Tables`]: the builder passes only roots that it was given and
+/// tables that came from a [`Chain`].
+pub(crate) fn read_entry(table: HostPhysical, index: usize) -> u64 {
+    // SAFETY: the table is a frame of the monitor's, the index is below 512.
+    unsafe { pointer::<u64>(table).add(index & 511).read() }
+}
+
+/// Writes an entry of a table, as [`read_entry`].
+pub(crate) fn write_entry(table: HostPhysical, index: usize, entry: u64) {
+    // SAFETY: as in `read_entry`. The processor may walk the table later, with an atomic view of the entry.
+    unsafe { pointer::<u64>(table).add(index & 511).write_volatile(entry) };
+}
+
+/// A type that may lie in a control frame.
+trait Content {
+    const CLASS: Class;
+}
+
+impl Content for Machine {
+    const CLASS: Class = Class::Machine;
+}
+
+impl Content for VirtualCpu {
+    const CLASS: Class = Class::VirtualCpu;
+}
+
+/// A virtual CPU with all that running it needs.
+#[derive(Debug)]
+pub struct Active<'a> {
+    /// The monitor's part.
+    pub control: &'a mut VirtualCpu,
+    /// The shared state.
+    pub state: &'a mut VirtualCpuState,
+    /// The machine's policy.
+    pub policy: &'a Policy,
+}
+
+/// Access to everything that lies in the monitor's frames.
+#[derive(Debug)]
+pub struct Objects {
+    running: *mut VirtualCpu,
+}
+
+impl Objects {
+    /// # Safety
+    /// There may be only one `Objects`, and all frames classed as the monitor's, donated or otherwise, are its.
+    pub unsafe fn new() -> Self {
+        Self { running: ptr::null_mut() }
+    }
+
+    fn content<T: Content>(&mut self, frames: &FrameTable, id: u64) -> Option<&mut T> {
+        const { assert!(size_of::<T>() <= PAGE_SIZE as usize && align_of::<T>() <= PAGE_SIZE as usize) };
+        let frame = HostPhysical::new(id.checked_mul(PAGE_SIZE)?);
+        // SAFETY: a frame of this class holds a T, placed there by `place`; `self` is borrowed for as long.
+        frames.is(frame, T::CLASS).then(|| unsafe { &mut *pointer::<T>(frame) })
+    }
+
+    fn place<T: Content>(&mut self, frames: &mut FrameTable, frame: HostPhysical, value: T) {
+        // SAFETY: the caller, in this module's crate, gives a donated frame that nothing else uses.
+        unsafe { pointer::<T>(frame).write(value) };
+        frames.set(frame, T::CLASS);
+    }
+
+    /// The machine with identifier `id`.
+    pub fn machine(&mut self, frames: &FrameTable, id: u64) -> Option<&mut Machine> {
+        self.content(frames, id)
+    }
+
+    /// The virtual CPU with identifier `id`.
+    pub fn virtual_cpu(&mut self, frames: &FrameTable, id: u64) -> Option<&mut VirtualCpu> {
+        self.content(frames, id)
+    }
+
+    /// Turns `frame`, just taken by the machine, into its control frame.
+    ///
+    /// # Safety
+    /// The frame is donated and in no chain.
+    pub unsafe fn place_machine(&mut self, frames: &mut FrameTable, frame: HostPhysical, machine: Machine) {
+        self.place(frames, frame, machine);
+    }
+
+    /// Turns `frame`, out of its machine's chain, into the control frame of a virtual CPU.
+    ///
+    /// # Safety
+    /// The frame is donated and in no chain; `value` names a state page of the class [`Class::StatePage`] and the
+    /// policy frame of a machine that outlives it.
+    pub unsafe fn place_virtual_cpu(&mut self, frames: &mut FrameTable, frame: HostPhysical, value: VirtualCpu) {
+        self.place(frames, frame, value);
+    }
+
+    /// The policy in a machine's policy frame.
+    pub fn policy(&mut self, machine_policy: &crate::machine::PolicyFrame) -> &mut Policy {
+        // SAFETY: a policy frame is zeroed memory that only the policy uses, and zeroes are a Policy.
+        unsafe { &mut *pointer::<Policy>(machine_policy.address()) }
+    }
+
+    /// The bytes of a machine's MSR bitmap.
+    pub fn bitmap(&mut self, bitmap: &crate::machine::BitmapFrame) -> &mut [u8; 4096] {
+        // SAFETY: a bitmap frame is memory that only the processor, outside the monitor, reads too.
+        unsafe { &mut *pointer::<[u8; 4096]>(bitmap.address()) }
+    }
+
+    /// Makes the virtual CPU `id` the one that runs.
+    #[inline(always)]
+    pub fn activate(&mut self, frames: &FrameTable, id: u64) -> Option<Active<'_>> {
+        self.running = self.virtual_cpu(frames, id)?;
+        self.running()
+    }
+
+    /// The virtual CPU that runs.
+    #[inline(always)]
+    pub fn running(&mut self) -> Option<Active<'_>> {
+        if self.running.is_null() {
+            return None;
+        }
+        // SAFETY: `activate` set it from a valid identifier, and `forget` clears it when the virtual CPU goes; the
+        // three parts lie in different frames, and `self` is borrowed.
+        unsafe {
+            let control = &mut *self.running;
+            let state = &mut *pointer::<VirtualCpuState>(control.state);
+            let policy = &*pointer::<Policy>(control.policy);
+            Some(Active { control, state, policy })
+        }
+    }
+
+    /// The virtual CPU with identifier `id` is about to go.
+    pub fn forget(&mut self, id: u64) {
+        if self.running.addr() as u64 == id * PAGE_SIZE {
+            self.running = ptr::null_mut();
+        }
+    }
+
+    /// The initial contents of a state page of the kernel's, or of any other structure in its memory: element `index`
+    /// of the array of `T` at `list`, which must not cross a page.
+    pub fn read<T: FromBytes + Copy>(&self, list: KernelList, index: u64) -> T {
+        // SAFETY: `KernelList` was checked to be aligned kernel memory inside one frame; T takes any bytes. The kernel
+        // does not run now.
+        unsafe { pointer::<T>(list.start).add(index as usize).read_volatile() }
+    }
+
+    /// Writes a word of a list of the kernel's.
+    pub fn write(&mut self, list: KernelList, index: u64, value: u64) {
+        // SAFETY: as in `read`.
+        unsafe { pointer::<u64>(list.start).add(index as usize).write_volatile(value) };
+    }
+}
+
+/// A list in the kernel's memory, checked.
+#[derive(Clone, Copy, Debug)]
+pub struct KernelList {
+    start: HostPhysical,
+    count: u64,
+}
+
+impl KernelList {
+    /// Checks that `count` values of `T` from `start` on lie, aligned, in one frame of the kernel's memory.
+    pub fn check<T>(frames: &FrameTable, start: u64, count: u64) -> Option<Self> {
+        let length = count.checked_mul(size_of::<T>() as u64)?;
+        let start = HostPhysical::new(start);
+        let inside = length <= PAGE_SIZE - start.get() % PAGE_SIZE;
+        (inside && start.is_aligned(align_of::<T>() as u64) && frames.is_kernel_memory(start)).then_some(Self { start, count })
+    }
+
+    /// How many values there are.
+    pub fn count(self) -> u64 {
+        self.count
+    }
+}

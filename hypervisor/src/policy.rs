@@ -1,0 +1,3 @@
+//! d
+#[derive(Debug)]
+pub struct Policy {}

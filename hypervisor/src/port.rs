@@ -1,0 +1,45 @@
+//! I/O ports.
+//!
+//! Safe to call: the monitor uses only the serial port, the power and reset ports below, and no port reaches memory
+//! that Rust owns.
+
+use core::arch::asm;
+
+/// A port that the monitor may use.
+#[derive(Clone, Copy, Debug)]
+pub struct Port(u16);
+
+impl Port {
+    /// Register `index` of the first serial port.
+    pub const fn serial(index: u16) -> Self {
+        Self(0x3f8 + (index & 7))
+    }
+    /// Bochs: the bytes "Shutdown" end the emulator (Bochs, iodev/unmapped.cc).
+    pub const BOCHS_SHUTDOWN: Self = Self(0x8900);
+    /// The ACPI PM1a control register of QEMU's Q35 and PIIX4 (and Bochs' PIIX4) chipsets.
+    pub const PM1A_CONTROL: [Self; 2] = [Self(0x604), Self(0xb004)];
+    /// The reset control register of Intel chipsets.
+    pub const RESET_CONTROL: Self = Self(0xcf9);
+    /// The keyboard controller's command register.
+    pub const KEYBOARD_COMMAND: Self = Self(0x64);
+
+    /// Reads a byte.
+    pub fn read(self) -> u8 {
+        let value: u8;
+        // SAFETY: see the module: none of the ports that can be named affects memory.
+        unsafe { asm!("in al, dx", in("dx") self.0, out("al") value, options(nomem, nostack, preserves_flags)) };
+        value
+    }
+
+    /// Writes a byte.
+    pub fn write(self, value: u8) {
+        // SAFETY: as in `read`.
+        unsafe { asm!("out dx, al", in("dx") self.0, in("al") value, options(nomem, nostack, preserves_flags)) };
+    }
+
+    /// Writes a 16-bit word.
+    pub fn write_word(self, value: u16) {
+        // SAFETY: as in `read`.
+        unsafe { asm!("out dx, ax", in("dx") self.0, in("ax") value, options(nomem, nostack, preserves_flags)) };
+    }
+}

@@ -1,0 +1,222 @@
+//! The monitor's start: from the boot loader's hand-over to the kernel's first instruction, each step with a line in the
+//! boot log and each thing that can be wrong with its own message.
+
+use core::fmt;
+
+use protocols::address::PAGE_SIZE;
+use protocols::boot_info::Module;
+
+use crate::boot::image::{self, Image};
+use crate::boot::map::Kind;
+use crate::boot::multiboot::{self, Boot};
+use crate::boot::prepare::{self, Paging};
+use crate::boot::tables::{Builder, Table, tables_needed};
+use crate::console::{self, report};
+use crate::cpu::Cpu;
+use crate::frames::{Class, FrameTable};
+use crate::kernel_memory::{self, KernelMemory};
+use crate::mtrr::Mtrrs;
+use crate::objects::{Chain, Objects};
+use crate::physical::{self, Claims, Region};
+use crate::register;
+use crate::stop::stop;
+use crate::vmx::controls::{pin, secondary};
+use crate::vmx::host::{self, Processor};
+use crate::vmx::support::{self, Support};
+use crate::vmx::instruction;
+use crate::vpid::Vpids;
+use crate::world::{self, kernel_register};
+use crate::{interrupt, kernel};
+
+/// The least memory Nestor starts in.
+const MINIMUM_MEMORY: u64 = 64 << 20;
+const LARGE: u64 = 2 << 20;
+
+/// Starts everything; called once, by the entry code.
+pub fn run(magic: u32, information: u32, started: u64) -> ! {
+    console::start(started);
+    console::line(format_args!(""));
+    interrupt::start();
+    // SAFETY: the entry code passes what the boot loader left, and maps the first 4 GiB.
+    let (mut boot, screen) = match unsafe { multiboot::read(magic, information) } {
+        Ok(boot) => boot,
+        Err(problem) => stop(format_args!("{problem}")),
+    };
+    if let Some(screen) = screen {
+        console::use_screen(screen);
+    }
+    report("Nestor", format_args!("{} started by {}", env!("CARGO_PKG_VERSION"), boot.loader));
+    let support = check_processor();
+    let (start, ends) = (image_bounds(), boot.map.top());
+    if boot.map.total() < MINIMUM_MEMORY {
+        let total = boot.map.total() >> 20;
+        stop(format_args!("too little memory: {total} MiB found, {} MiB needed at least", MINIMUM_MEMORY >> 20));
+    }
+    if boot.map.paint(start.0, start.1, Kind::Monitor).is_err() {
+        stop(format_args!("{}", multiboot::Problem::Fragmented));
+    }
+    report("memory", format_args!("{} MiB, up to {:#x}", boot.map.total() >> 20, ends));
+    // SAFETY: the map holds what the boot loader says is free, without the monitor and the modules.
+    let mut claims = unsafe { Claims::new(boot.map.clone()) };
+    let image = kernel_image(&boot);
+    map_all_memory(&mut claims, ends);
+    let region = claims.claim(monitor_size(&support, ends), LARGE, Kind::Monitor, true);
+    let own = region.and_then(|region| Own::divide(region, &support, ends));
+    let own = own.unwrap_or_else(|| too_little("the monitor's tables"));
+    let paging = Paging { huge: support.huge_pages, no_execute: support.no_execute };
+    let prepared = prepare::kernel(&mut claims, &image, paging).unwrap_or_else(|| too_little("the kernel"));
+    boot.map = claims.map().clone();
+    let (start, cut) = prepare::information(prepared, &boot, &boot.map, started);
+    if cut {
+        log::warn!("the memory map has more ranges than fit: small free ones are not used");
+    }
+    report("kernel", format_args!("{} KiB at {:#x}, entry {:#x}", image.size >> 10, start.image.get(), start.entry));
+
+    let mut frames = FrameTable::new(own.frames, support.width);
+    for range in boot.map.ranges() {
+        let class = if range.kind == Kind::Monitor { Class::Monitor } else { Class::Kernel };
+        frames.assign(range.start, range.end, class);
+    }
+    let mtrrs = if register::cpuid(1, 0).edx >> 12 & 1 != 0 { Mtrrs::read(support.width, register::read_msr) } else { Mtrrs::default() };
+    let kernel_memory = KernelMemory::build(Chain::of_region(own.pool), &boot.map, mtrrs, support.width, support.huge_ept);
+    let kernel_memory = kernel_memory.unwrap_or_else(|_| too_little("the kernel's EPT"));
+    if host::enable(&support, own.vmxon).is_err() {
+        stop(format_args!("VMXON failed: is another hypervisor running?"));
+    }
+    let kernel_vmcs = host::prepare_frame(own.vmcs, support.revision);
+    let bitmap = own.bitmap.start();
+    own.bitmap.into_bytes();
+    // SAFETY: the VMCS is a frame of the monitor's with the revision in place; the kernel's EPT leaves out everything
+    // that the map calls the monitor's.
+    unsafe {
+        if instruction::vmclear(kernel_vmcs).and_then(|()| instruction::vmptrld(kernel_vmcs)).is_err() {
+            stop(format_args!("the processor refuses the kernel's VMCS"));
+        }
+        if !instruction::fields_exist() {
+            stop(format_args!("VT-x of this processor lacks a VMCS field: a newer processor is needed"));
+        }
+        kernel::write_vmcs(&support, &start, kernel_memory.pointer(), bitmap);
+    }
+    kernel_memory.flush();
+    let mut registers = [0; 15];
+    registers[kernel_register::RDI] = start.information;
+    // SAFETY: the first and only one.
+    let objects = unsafe { Objects::new() };
+    let vpids = Vpids::new(own.vpids);
+    let current = core::ptr::null_mut();
+    let cpu = Cpu { registers, current, kernel_vmcs, support, frames, kernel_memory, objects, vpids };
+    report("entering", format_args!("the kernel"));
+    console::release_screen();
+    // SAFETY: once; the VMCS was filled above.
+    unsafe { world::start(cpu) }
+}
+
+fn too_little(what: &str) -> ! {
+    stop(format_args!("too little memory: no place for {what}"))
+}
+
+fn check_processor() -> Support {
+    let mut brand = heapless::String::<48>::new();
+    for leaf in 0x8000_0002..=0x8000_0004 {
+        let result = register::cpuid(leaf, 0);
+        for byte in [result.eax, result.ebx, result.ecx, result.edx].iter().flat_map(|word| word.to_le_bytes()) {
+            // The brand has 48 characters at most.
+            let _ = if (b' '..0x7f).contains(&byte) { brand.push(byte as char) } else { Ok(()) };
+        }
+    }
+    report("processor", format_args!("{}", brand.trim()));
+    let support = match support::check(&Processor) {
+        Ok(support) => support,
+        Err(lack) => stop(format_args!("{lack}")),
+    };
+    report("VT-x", format_args!("{}", Features(&support)));
+    support
+}
+
+/// The optional features that are used.
+struct Features<'a>(&'a Support);
+
+impl fmt::Display for Features<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "EPT, unrestricted guest")?;
+        let machine = self.0.machine;
+        for (there, name) in [
+            (self.0.vpid, "VPID"),
+            (self.0.huge_ept, "1 GiB pages"),
+            (machine.pin & pin::VIRTUAL_NMI != 0, "virtual NMIs"),
+            (machine.secondary & secondary::INVPCID != 0, "INVPCID"),
+            (machine.secondary & secondary::XSAVES != 0, "XSAVES"),
+        ] {
+            if there {
+                write!(f, ", {name}")?;
+            }
+        }
+        Ok(())
+    }
+}
+
+fn image_bounds() -> (u64, u64) {
+    physical::own_image()
+}
+
+/// Finds and checks the modules that must be there.
+fn kernel_image(boot: &Boot) -> Image<'static> {
+    let find = |name: &str| boot.modules.iter().find(|module| module.name() == name);
+    let missing = |name: &str| -> ! { stop(format_args!("boot module `{name}` is missing: the boot loader must load it with `module2 FILE {name}`")) };
+    let kernel: &Module = find("kernel").unwrap_or_else(|| missing("kernel"));
+    let root = find("root").unwrap_or_else(|| missing("root"));
+    report("modules", format_args!("{} ({} KiB)", boot.modules.len(), boot.modules.iter().map(|module| module.length).sum::<u64>() >> 10));
+    // SAFETY: a module that the boot loader placed; its range is painted as a module, so nothing is put there.
+    let bytes = |module: &Module| unsafe { physical::module(module.start, module.length) };
+    if !bytes(root).starts_with(b"\x7fELF") {
+        stop(format_args!("boot module `root` is damaged: it is not an ELF file"));
+    }
+    match image::check(bytes(kernel)) {
+        Ok(image) => image,
+        Err(damage) => stop(format_args!("boot module `kernel` is damaged: {damage}")),
+    }
+}
+
+/// The monitor's own memory, beside its image.
+struct Own {
+    vmxon: Region,
+    vmcs: Region,
+    bitmap: Region,
+    vpids: &'static mut [u64],
+    frames: &'static mut [u8],
+    pool: Region,
+}
+
+fn monitor_size(support: &Support, top: u64) -> u64 {
+    let frames = FrameTable::size_for(top).next_multiple_of(PAGE_SIZE);
+    let pool = kernel_memory::pool_size(support.width, support.huge_ept, top);
+    3 * PAGE_SIZE + Vpids::SIZE + frames + pool
+}
+
+impl Own {
+    fn divide(mut region: Region, support: &Support, top: u64) -> Option<Self> {
+        Some(Self {
+            vmxon: region.take(PAGE_SIZE)?,
+            vmcs: region.take(PAGE_SIZE)?,
+            bitmap: region.take(PAGE_SIZE)?,
+            vpids: region.take(Vpids::SIZE)?.into_array(),
+            frames: region.take(FrameTable::size_for(top))?.into_bytes(),
+            pool: region.take(kernel_memory::pool_size(support.width, support.huge_ept, top))?,
+        })
+    }
+}
+
+/// Replaces the entry code's page tables, which map 4 GiB, by ones that map all memory one to one.
+fn map_all_memory(claims: &mut Claims, top: u64) {
+    let length = top.max(4 << 30).next_multiple_of(LARGE);
+    let tables = 1 + tables_needed(length, LARGE);
+    let region = claims.claim(tables * PAGE_SIZE, PAGE_SIZE, Kind::Monitor, false);
+    let region = region.unwrap_or_else(|| too_little("the monitor's page tables"));
+    let root = region.start();
+    let mut builder = Builder::new(region.into_array::<Table>(), root);
+    if builder.map(0, 0, length, LARGE, 0).is_err() {
+        too_little("the monitor's page tables");
+    }
+    // SAFETY: the new tables map the same addresses to the same memory, and more.
+    unsafe { register::write_cr3(root.get()) };
+}

@@ -1,0 +1,50 @@
+//! Virtual-processor identifiers: 1 is the kernel's, each virtual CPU has one of its own, handed out once at a time.
+
+use crate::vmx::instruction;
+
+/// The kernel's VPID.
+pub const KERNEL: u16 = 1;
+const WORDS: usize = 1 << 10;
+
+/// Which VPIDs are in use.
+#[derive(Debug)]
+pub struct Vpids {
+    used: &'static mut [u64],
+    hint: usize,
+}
+
+impl Vpids {
+    /// Bytes that [`Vpids::new`] needs.
+    pub const SIZE: u64 = 8 * WORDS as u64;
+
+    /// All free but 0, which is the monitor's, and the kernel's. `used` is zeroed.
+    pub fn new(used: &'static mut [u64]) -> Self {
+        if let Some(first) = used.first_mut() {
+            *first = 0b11;
+        }
+        Self { used, hint: 0 }
+    }
+
+    /// A VPID that no translation is tagged with; 0 if all are in use: such a virtual CPU runs without.
+    pub fn allocate(&mut self) -> u16 {
+        let count = self.used.len();
+        let free = (self.hint..count).chain(0..self.hint).find(|&word| self.used[word] != u64::MAX);
+        let Some(word) = free else { return 0 };
+        let bit = self.used[word].trailing_ones();
+        self.used[word] |= 1 << bit;
+        self.hint = word;
+        let vpid = (word as u32 * 64 + bit) as u16;
+        // Single-context INVVPID exists wherever VPIDs are used, and the VPID is not 0: it cannot fail.
+        let _ = instruction::invvpid(vpid);
+        vpid
+    }
+
+    /// Gives a VPID back.
+    pub fn free(&mut self, vpid: u16) {
+        if vpid > KERNEL
+            && let Some(word) = self.used.get_mut(usize::from(vpid) / 64)
+        {
+            *word &= !(1 << (vpid % 64));
+        }
+    }
+}
