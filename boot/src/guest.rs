@@ -67,12 +67,9 @@ pub fn initrd(workspace: &Workspace) -> Result<PathBuf> {
     }
     // Its contents are this program's, so it is made anew; this is quick.
     let initrd = folder.join("initrd");
-    let fresh = folder.join("initrd.new");
-    initrd::build_file(&busybox, &fresh)?;
-    if fs::read(&fresh)? == fs::read(&initrd).unwrap_or_default() {
-        fs::remove_file(&fresh)?;
-    } else {
-        fs::rename(&fresh, &initrd)?;
+    let contents = initrd::build_from_file(&busybox)?;
+    if fs::read(&initrd).unwrap_or_default() != contents {
+        workspace::complete(&initrd, |partial| Ok(fs::write(partial, &contents)?))?;
     }
     Ok(initrd)
 }

@@ -5,6 +5,7 @@
 use crate::binaries::Binaries;
 use crate::failure::{Failure, FailureKind, OrFailure};
 use crate::progress;
+use crate::size::Size;
 use crate::system::System;
 use crate::workspace;
 use anyhow::{Context, Result};
@@ -13,6 +14,7 @@ use std::fs;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::time::{Duration, SystemTime};
 
 /// What a file in the image holds.
 #[derive(Clone, Debug)]
@@ -103,25 +105,27 @@ impl Image {
         self.module("system", system.to_string().into_bytes())
     }
 
-    /// Makes the image at `iso`, unless it is there already, made from the
-    /// same inputs.
-    pub fn write(&self, iso: &Path) -> Result<()> {
-        let stamp_path = iso.with_extension("inputs");
-        let stamp = self.stamp()?;
-        if iso.exists() && fs::read_to_string(&stamp_path).is_ok_and(|old| old == stamp) {
-            return Ok(());
+    /// Gives this image's file in `folder`, made unless it is there already,
+    /// made from the same inputs. The file's name is `name` and a hash of the
+    /// inputs, so that runs at the same time do not take each other's image;
+    /// images of that name not used for a while are removed.
+    pub fn cached(&self, folder: &Path, name: &str) -> Result<PathBuf> {
+        let mut hasher = DefaultHasher::new();
+        self.stamp()?.hash(&mut hasher);
+        let iso = folder.join(format!("{name}-{:016x}.iso", hasher.finish()));
+        if iso.exists() {
+            // Marks it as used.
+            fs::File::open(&iso)?.set_modified(SystemTime::now())?;
+        } else {
+            let step = progress::step("assembling the boot image");
+            workspace::complete(&iso, |partial| self.assemble(partial))?;
+            step.done(Size(fs::metadata(&iso)?.len()));
         }
-        let step = progress::step("assembling the boot image");
-        // Without the stamp a half-made pair counts as stale.
-        let _ = fs::remove_file(&stamp_path);
-        workspace::complete(iso, |partial| self.assemble(partial))?;
-        fs::write(&stamp_path, stamp)?;
-        let size = crate::size::Size(fs::metadata(iso)?.len());
-        step.done(size);
-        Ok(())
+        remove_unused(folder, name);
+        Ok(iso)
     }
 
-    /// Makes the image at `iso` in any case.
+    /// Makes the image at `iso`.
     pub fn assemble(&self, iso: &Path) -> Result<()> {
         let tree = tempfile::tempdir()?;
         let grub = tree.path().join("boot/grub");
@@ -222,6 +226,25 @@ impl Image {
     }
 }
 
+/// Removes images called `name` that were last used long enough ago for no
+/// host machine to be just starting from them.
+fn remove_unused(folder: &Path, name: &str) {
+    const LONG_AGO: Duration = Duration::from_secs(3600);
+    for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
+        let file_name = entry.file_name();
+        let hash = file_name
+            .to_str()
+            .and_then(|text| text.strip_prefix(name)?.strip_prefix('-')?.strip_suffix(".iso"))
+            .filter(|hash| hash.len() == 16 && hash.bytes().all(|byte| byte.is_ascii_hexdigit()));
+        let age = entry.metadata().and_then(|metadata| metadata.modified());
+        let is_old = age.is_ok_and(|time| time.elapsed().is_ok_and(|age| age > LONG_AGO));
+        if hash.is_some() && is_old {
+            // Another run may have removed it just now.
+            let _ = fs::remove_file(entry.path());
+        }
+    }
+}
+
 /// Quotes each word for GRUB's script language, where `$`, `;`, braces and
 /// quotation marks have a meaning outside single quotation marks.
 fn quote_words(text: &str) -> String {
@@ -258,6 +281,23 @@ mod tests {
         let text = image.grub_configuration();
         assert!(text.contains("linux /boot/vmlinuz 'console=ttyS0' 'x=$(a);'\\''b'\\'''\n"));
         assert!(!text.contains("initrd"));
+    }
+
+    #[test]
+    fn only_old_images_of_the_name_are_removed() {
+        let folder = tempfile::tempdir().unwrap();
+        let make = |name: &str, age: u64| {
+            let path = folder.path().join(name);
+            let file = fs::File::create(&path).unwrap();
+            let time = SystemTime::now() - Duration::from_secs(age);
+            file.set_modified(time).unwrap();
+            path
+        };
+        let old = make("nestor-0123456789abcdef.iso", 7200);
+        let recent = make("nestor-0123456789abcde0.iso", 60);
+        let other = make("nestor-bench-0123456789abcdef.iso", 7200);
+        remove_unused(folder.path(), "nestor");
+        assert!(!old.exists() && recent.exists() && other.exists());
     }
 
     #[test]

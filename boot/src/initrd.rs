@@ -2,7 +2,6 @@
 //! init and shell on the guest's console, with job control.
 
 use crate::cpio::Archive;
-use crate::workspace;
 use anyhow::{Context, Result, ensure};
 use flate2::Compression;
 use flate2::write::GzEncoder;
@@ -66,8 +65,8 @@ pub fn build<'a>(busybox: &[u8], applets: impl Iterator<Item = &'a str>) -> Resu
     Ok(encoder.finish()?)
 }
 
-/// Builds it from a busybox file into the file `initrd`.
-pub fn build_file(busybox: &Path, initrd: &Path) -> Result<()> {
+/// Builds it from a busybox file, which tells its own applets.
+pub fn build_from_file(busybox: &Path) -> Result<Vec<u8>> {
     let output = Command::new(busybox)
         .arg("--list")
         .stdin(Stdio::null())
@@ -77,8 +76,7 @@ pub fn build_file(busybox: &Path, initrd: &Path) -> Result<()> {
     for needed in ["init", "sh", "cttyhack", "mount", "poweroff"] {
         ensure!(applets.lines().any(|applet| applet == needed), "{} has no command `{needed}`", busybox.display());
     }
-    let archive = build(&fs::read(busybox)?, applets.lines())?;
-    workspace::complete(initrd, |partial| Ok(fs::write(partial, &archive)?))
+    build(&fs::read(busybox)?, applets.lines())
 }
 
 #[cfg(test)]

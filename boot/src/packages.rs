@@ -105,10 +105,7 @@ pub fn ensure<'a>(packages: impl IntoIterator<Item = &'a Package>) -> Result<()>
         progress::note(format_args!("  {:<20} {}", package.name, package.purpose));
     }
     if !can_install() {
-        return Err(Failure::error(
-            FailureKind::Missing,
-            format!("cannot install packages from here; run this and try again:\n\n  {}", install_command(&missing)),
-        ));
+        return Err(Failure::error(FailureKind::Missing, install_advice(&missing)));
     }
     progress::note("installing them with apt-get");
     apt_get(&["update"])?;
@@ -123,9 +120,21 @@ pub fn ensure<'a>(packages: impl IntoIterator<Item = &'a Package>) -> Result<()>
     }
 }
 
-/// The command that installs `packages`, for the user to run.
-pub fn install_command(packages: &[Package]) -> String {
-    format!("sudo apt-get update && sudo apt-get install -y --no-install-recommends {}", names(packages))
+/// What the user can do to install `packages`.
+pub fn install_advice(packages: &[Package]) -> String {
+    if find_program("apt-get").is_some() {
+        format!(
+            "packages are missing; run this and try again:\n\n  sudo sh -c 'apt-get update && \
+             apt-get install -y --no-install-recommends {}'",
+            names(packages)
+        )
+    } else {
+        format!(
+            "packages are missing, and there is no apt-get to install them with; they are, by \
+             their names in Debian:\n\n  {}",
+            names(packages)
+        )
+    }
 }
 
 /// Whether the tool may install packages itself.
@@ -182,6 +191,6 @@ mod tests {
         let root = Package::files("base-files", &["/nonexistent", "/"], "test");
         let found = missing(&[shell, nothing, root]);
         assert_eq!(names(&found), "nothing");
-        assert!(install_command(&found).ends_with("--no-install-recommends nothing"));
+        assert!(install_advice(&found).contains(" nothing"));
     }
 }

@@ -31,6 +31,11 @@ impl Workspace {
         fs::create_dir_all(&cache).with_context(|| format!("cannot create the cache {}", cache.display()))?;
         Ok(Self { root: metadata.workspace_root.into(), cache })
     }
+
+    /// Where boot images are kept.
+    pub fn images(&self) -> PathBuf {
+        self.cache.join("images")
+    }
 }
 
 /// Makes `path` by letting `make` write a file beside it and renaming that

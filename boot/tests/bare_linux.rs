@@ -39,8 +39,8 @@ fn shell() -> Result<()> {
     let kernel = guest::kernel(&workspace, Flavour::Cloud)?;
     let initrd = guest::initrd(&workspace)?;
     let append = format!("{DEFAULT_APPEND} {BARE_BOCHS_APPEND} quiet");
-    let iso = workspace.cache.join("images/test-bare-linux.iso");
-    Image::linux(kernel.as_path(), Some(initrd.as_path()), &append).write(&iso)?;
+    let iso = Image::linux(kernel.as_path(), Some(initrd.as_path()), &append)
+        .cached(&workspace.images(), "test-bare-linux")?;
 
     let mut host = Host::start(&iso, &options)?;
     let console = host.console();
@@ -79,8 +79,8 @@ fn shell() -> Result<()> {
 fn triple_fault() -> Result<()> {
     let options = options()?;
     let workspace = Workspace::find()?;
-    let iso = workspace.cache.join("images/test-triple-fault.iso");
-    Image::new(faulting_monitor()).write(&iso)?;
+    let image = Image::new(faulting_monitor());
+    let iso = image.cached(&workspace.images(), "test-triple-fault")?;
     let mut host = Host::start(&iso, &options)?;
     let end = host.wait(REPLY)?;
     let complaint = end.complaint.context("the host did not complain")?;

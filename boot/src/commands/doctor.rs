@@ -80,10 +80,7 @@ pub fn doctor() -> Result<()> {
     }
     if !missing.is_empty() {
         if !packages::can_install() {
-            return Err(Failure::error(
-                FailureKind::Missing,
-                format!("packages are missing; run:\n\n  {}", packages::install_command(&missing)),
-            ));
+            return Err(Failure::error(FailureKind::Missing, packages::install_advice(&missing)));
         }
         row("to do", "nothing: `cargo run` installs what is missing");
     } else {

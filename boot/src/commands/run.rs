@@ -43,9 +43,8 @@ pub(super) fn prepare(arguments: &RunArgs, pace: Pace) -> Result<(PathBuf, HostO
     kind.ensure()?;
     let options = arguments.host_options(&guest, pace)?;
     let image = arguments.guest.image(&workspace, &guest)?;
-    let name = if arguments.guest.bare { "linux.iso" } else { "nestor.iso" };
-    let iso = workspace.cache.join("images").join(name);
-    image.write(&iso)?;
+    let name = if arguments.guest.bare { "linux" } else { "nestor" };
+    let iso = image.cached(&workspace.images(), name)?;
     Ok((iso, options))
 }
 
