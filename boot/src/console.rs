@@ -129,8 +129,9 @@ impl Console {
         &self.transcript
     }
 
-    /// How the system said it ended, if it did.
-    pub fn system_end(&self) -> Option<&SystemEnd> {
+    /// How the system said it ended, if it did; for when the machine stopped.
+    pub fn system_end(&mut self) -> Option<&SystemEnd> {
+        self.watcher.finish();
         self.watcher.end()
     }
 

@@ -61,6 +61,8 @@ pub enum SystemEnd {
 /// The text that announces the end of the system; the root nester prints it,
 /// at the start of a line, just before it powers the host machine off.
 const END_MARK: &str = "[root   ] system end: ";
+/// What the monitor and the kernel print when they cannot go on.
+const STOP_MARKS: [&str; 2] = ["[monitor] stop: ", "[kernel ] stop: "];
 
 /// Looks for the system's end in console output, in constant memory.
 #[derive(Debug, Default)]
@@ -85,6 +87,11 @@ impl EndWatcher {
         }
     }
 
+    /// Takes the current line as ended: nothing more will be printed.
+    pub fn finish(&mut self) {
+        self.end_line();
+    }
+
     /// The last end announced. It counts only once the host machine has
     /// stopped: a guest can print this line, too.
     pub fn end(&self) -> Option<&SystemEnd> {
@@ -93,7 +100,10 @@ impl EndWatcher {
 
     fn end_line(&mut self) {
         let line = String::from_utf8_lossy(&self.line);
-        if let Some(end) = line.strip_prefix(END_MARK) {
+        let stop = STOP_MARKS.iter().find_map(|mark| line.strip_prefix(mark));
+        if let Some(reason) = stop {
+            self.end = Some(SystemEnd::Failed(reason.trim().to_owned()));
+        } else if let Some(end) = line.strip_prefix(END_MARK) {
             self.end = match end.trim() {
                 "power-off" => Some(SystemEnd::PowerOff),
                 other => {
@@ -139,8 +149,15 @@ mod tests {
         watcher.push(b"[root   ] system e");
         watcher.push(b"nd: power-off");
         assert!(matches!(watcher.end(), Some(SystemEnd::Failed(_))));
-        watcher.push(b"\n");
+        watcher.finish();
         assert_eq!(watcher.end(), Some(&SystemEnd::PowerOff));
+    }
+
+    #[test]
+    fn a_stop_of_a_lower_layer_is_an_end() {
+        let mut watcher = EndWatcher::default();
+        watcher.push(b"[monitor] stop: VT-x is locked off\r\n");
+        assert_eq!(watcher.end(), Some(&SystemEnd::Failed("VT-x is locked off".into())));
     }
 
     #[test]
