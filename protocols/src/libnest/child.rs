@@ -132,6 +132,7 @@ impl NativeChild {
         map(layout.stack, STACK_TOP - STACK_SIZE, STACK_SIZE, Rights::READ | Rights::WRITE)?;
         map(layout.objects, OBJECTS_ADDRESS, PAGE_SIZE, Rights::READ | Rights::WRITE | Rights::CREATE_OBJECT)?;
         map(layout.startup, STARTUP_ADDRESS, PAGE_SIZE, Rights::READ)?;
+        memory.clear(layout.image, memory.size() - layout.image).map_err(|_| BuildError::TooLittleMemory)?;
         let mut offset = layout.image;
         for segment in &image.segments {
             let place = offset + segment.lead;

@@ -25,8 +25,9 @@ struct Stretch {
 }
 
 impl Memory {
-    /// Takes `size` bytes (rounded up to pages), zeroed, from the pool, at a multiple of 2 MiB where it is that large, so that
-    /// large pages can map it. `None` if there is no such stretch.
+    /// Takes `size` bytes (rounded up to pages) from the pool, at a multiple of 2 MiB where it is that large, so that
+    /// large pages can map it. It is as zero as the pool was when the parent handed it over; what was used since is
+    /// zeroed. `None` if there is no such stretch.
     pub fn allocate(size: u64) -> Option<Self> {
         let alignment = if size >= LARGE_PAGE_SIZE { LARGE_PAGE_SIZE } else { 0 };
         Self::take(size, alignment)

@@ -1,0 +1,167 @@
+//! The boot module `system`: what to start, one child per line.
+//!
+//! `start <program> name=<label> memory=<bytes> [file=<name>]... -- <arguments for the program>`
+//!
+//! Empty lines and lines that begin with `#` say nothing.
+
+use alloc::vec::Vec;
+use core::fmt;
+
+/// Longest label of a child.
+pub const MAX_NAME: usize = 24;
+
+/// A child to start.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Start<'a> {
+    /// Name of the boot module with its program.
+    pub program: &'a str,
+    /// Its label.
+    pub name: &'a str,
+    /// Bytes of memory that it gets.
+    pub memory: u64,
+    /// Names of the boot modules that it gets as files.
+    pub files: Vec<&'a str>,
+    /// Its arguments.
+    pub arguments: &'a str,
+}
+
+/// What is wrong with a line.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ParseError<'a> {
+    /// Number of the line, from 1.
+    pub line: usize,
+    /// What is wrong.
+    pub problem: Problem<'a>,
+}
+
+/// What can be wrong with a line.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Problem<'a> {
+    /// It begins with something other than `start`.
+    UnknownCommand(&'a str),
+    /// It names no program.
+    NoProgram,
+    /// `name=` is missing, empty or too long.
+    BadName,
+    /// Another child has the same name.
+    DuplicateName(&'a str),
+    /// `memory=` is missing or no number of bytes.
+    BadMemory,
+    /// A word is none of those known.
+    UnknownWord(&'a str),
+    /// Nothing is started at all.
+    Nothing,
+}
+
+impl fmt::Display for ParseError<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "line {}: ", self.line)?;
+        match self.problem {
+            Problem::UnknownCommand(word) => write!(f, "unknown command `{word}`"),
+            Problem::NoProgram => f.write_str("no program is named"),
+            Problem::BadName => write!(f, "name=<label> is missing, empty or longer than {MAX_NAME} bytes"),
+            Problem::DuplicateName(name) => write!(f, "another child is called `{name}`"),
+            Problem::BadMemory => f.write_str("memory=<bytes> is missing or no number"),
+            Problem::UnknownWord(word) => write!(f, "unknown word `{word}`"),
+            Problem::Nothing => f.write_str("nothing is started"),
+        }
+    }
+}
+
+/// Reads the file.
+pub fn parse(text: &str) -> Result<Vec<Start<'_>>, ParseError<'_>> {
+    let mut starts: Vec<Start<'_>> = Vec::new();
+    let mut last = 1;
+    for (number, line) in text.lines().enumerate() {
+        last = number + 1;
+        let line = line.trim();
+        if line.is_empty() || line.starts_with('#') {
+            continue;
+        }
+        let start = parse_line(line).map_err(|problem| ParseError { line: last, problem })?;
+        if starts.iter().any(|other| other.name == start.name) {
+            return Err(ParseError { line: last, problem: Problem::DuplicateName(start.name) });
+        }
+        starts.push(start);
+    }
+    if starts.is_empty() { Err(ParseError { line: last, problem: Problem::Nothing }) } else { Ok(starts) }
+}
+
+fn parse_line(line: &str) -> Result<Start<'_>, Problem<'_>> {
+    let (head, arguments) = match line.split_once(" --") {
+        Some((head, rest)) if rest.is_empty() || rest.starts_with(' ') => (head, rest.trim()),
+        _ => (line, ""),
+    };
+    let mut words = head.split_whitespace();
+    match words.next() {
+        Some("start") => {}
+        Some(other) => return Err(Problem::UnknownCommand(other)),
+        None => return Err(Problem::NoProgram),
+    }
+    let program = words.next().filter(|word| !word.contains('=')).ok_or(Problem::NoProgram)?;
+    let (mut name, mut memory, mut files) = (None, None, Vec::new());
+    for word in words {
+        match word.split_once('=') {
+            Some(("name", value)) if name.is_none() => name = Some(value),
+            Some(("memory", value)) if memory.is_none() => memory = Some(value),
+            Some(("file", value)) if !value.is_empty() => files.push(value),
+            _ => return Err(Problem::UnknownWord(word)),
+        }
+    }
+    let name = name.filter(|name| (1..=MAX_NAME).contains(&name.len())).ok_or(Problem::BadName)?;
+    let memory =
+        memory.and_then(|memory| memory.parse().ok()).filter(|&memory| memory > 0).ok_or(Problem::BadMemory)?;
+    Ok(Start { program, name, memory, files, arguments })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use alloc::string::{String, ToString};
+    use proptest::prelude::*;
+
+    fn problem(text: &str) -> String {
+        parse(text).unwrap_err().to_string()
+    }
+
+    #[test]
+    fn a_system_of_two_children() {
+        let text = "# two guests\nstart machine name=linux memory=570425344 file=vmlinuz file=initrd -- memory=536870912 \
+                    append=\"console=ttyS0 -- x\"\n\n  start conformance name=test memory=4096\n";
+        let starts = parse(text).unwrap();
+        assert_eq!(starts.len(), 2);
+        let expected = Start {
+            program: "machine",
+            name: "linux",
+            memory: 570_425_344,
+            files: alloc::vec!["vmlinuz", "initrd"],
+            arguments: "memory=536870912 append=\"console=ttyS0 -- x\"",
+        };
+        assert_eq!(starts[0], expected);
+        assert_eq!((starts[1].name, starts[1].arguments), ("test", ""));
+    }
+
+    #[test]
+    fn errors_name_the_line() {
+        assert_eq!(problem("\n# x\nrun machine"), "line 3: unknown command `run`");
+        assert_eq!(problem("start name=x memory=1"), "line 1: no program is named");
+        assert_eq!(problem("start m memory=1"), "line 1: name=<label> is missing, empty or longer than 24 bytes");
+        assert_eq!(
+            problem("start m name= memory=1 --"),
+            "line 1: name=<label> is missing, empty or longer than 24 bytes"
+        );
+        assert_eq!(problem("start m name=a memory=many"), "line 1: memory=<bytes> is missing or no number");
+        assert_eq!(problem("start m name=a memory=0"), "line 1: memory=<bytes> is missing or no number");
+        assert_eq!(problem("start m name=a memory=9 color=red"), "line 1: unknown word `color=red`");
+        assert_eq!(problem("start m name=a memory=9\nstart m name=a memory=9"), "line 2: another child is called `a`");
+        assert_eq!(problem("# nothing\n"), "line 1: nothing is started");
+        assert_eq!(problem(""), "line 1: nothing is started");
+    }
+
+    proptest! {
+        #[test]
+        fn no_text_panics(text in "(start|machine|name=|memory=|file=|--|=|[0-9]+| |\n|\\PC){0,40}") {
+            let _ = parse(&text);
+        }
+    }
+}
