@@ -62,6 +62,16 @@ fn send(byte: u8) {
     Port::serial(0).write(byte);
 }
 
+/// Waits until the last byte has left the port (line status bit 6, transmitter empty): an emulator that is powered off
+/// drops what is still in the FIFO.
+pub fn drain() {
+    for _ in 0..POLLS {
+        if Port::serial(5).read() & 0x40 != 0 {
+            break;
+        }
+    }
+}
+
 struct Console;
 
 impl Write for Console {

@@ -15,6 +15,7 @@ pub fn stop(reason: fmt::Arguments) -> ! {
 
 /// Powers the machine off: Bochs' own port, then the ACPI registers of the emulated chipsets.
 pub fn power_off() -> ! {
+    console::drain();
     for byte in b"Shutdown" {
         Port::BOCHS_SHUTDOWN.write(*byte);
     }
@@ -26,6 +27,7 @@ pub fn power_off() -> ! {
 
 /// Resets the machine: chipset, then keyboard controller.
 pub fn reset() -> ! {
+    console::drain();
     Port::RESET_CONTROL.write(0x02);
     Port::RESET_CONTROL.write(0x06);
     Port::KEYBOARD_COMMAND.write(0xfe);
