@@ -36,9 +36,9 @@ pub enum MemoryError {
     /// Less than any guest can use.
     #[error("--memory: {0} is too little: at least {LEAST_MEMORY} is needed")]
     TooLittle(Size),
-    /// Not a multiple of the page size.
-    #[error("--memory: {0} is not a multiple of the page size, 4 KiB")]
-    NotPages(Size),
+    /// Not a multiple of a large page, which machines' memory is made of.
+    #[error("--memory: {0} is not a multiple of 2 MiB")]
+    NotLargePages(Size),
     /// More than this computer has.
     #[error("--memory: {wanted} for guests is more than this computer's {available}")]
     TooMuch {
@@ -112,8 +112,8 @@ fn check_initrd_file(path: &Path) -> Result<Size> {
 pub fn check_memory(memory: Size) -> Result<(), MemoryError> {
     if memory < LEAST_MEMORY {
         Err(MemoryError::TooLittle(memory))
-    } else if !memory.0.is_multiple_of(4096) {
-        Err(MemoryError::NotPages(memory))
+    } else if !memory.0.is_multiple_of(2 << 20) {
+        Err(MemoryError::NotLargePages(memory))
     } else {
         Ok(())
     }
@@ -164,7 +164,7 @@ mod tests {
     #[test]
     fn memory_checks_are_distinct() {
         assert!(matches!(check_memory(Size::mib(1)), Err(MemoryError::TooLittle(_))));
-        assert!(matches!(check_memory(Size(Size::mib(64).0 + 1)), Err(MemoryError::NotPages(_))));
+        assert!(matches!(check_memory(Size(Size::mib(64).0 + 1)), Err(MemoryError::NotLargePages(_))));
         assert_eq!(check_memory(Size::mib(256)), Ok(()));
         assert!(check_total(Size::mib(512), 2, Size::mib(1024)).is_ok());
         assert!(check_total(Size::mib(512), 3, Size::mib(1024)).is_err());

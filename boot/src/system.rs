@@ -32,6 +32,9 @@ pub enum SystemError {
     /// A word with white space in it, or no word at all.
     #[error("`{0}` cannot be a name: names are single, non-empty words")]
     Word(String),
+    /// A command line that would end its own quotation.
+    #[error("a command line cannot contain quotation marks (\")")]
+    Quotation,
     /// Arguments that would end the line.
     #[error("arguments cannot contain line ends")]
     LineEnd,
@@ -60,9 +63,7 @@ impl Start {
     }
 
     /// A machine that boots Linux from the files `kernel` and `initrd`, with
-    /// `memory` of guest memory and `append` as its command line. `append`
-    /// stands last and runs to the line's last quotation mark, so it may
-    /// itself hold quotation marks.
+    /// `memory` of guest memory and `append` as its command line.
     pub fn linux(
         name: &str,
         memory: Size,
@@ -70,6 +71,9 @@ impl Start {
         initrd: Option<&str>,
         append: &str,
     ) -> Result<Self, SystemError> {
+        if append.contains('"') {
+            return Err(SystemError::Quotation);
+        }
         let total = Size(memory.0.saturating_add(MACHINE_OVERHEAD.0));
         let mut start = Self::new("machine", name, total)?.file(kernel)?;
         let mut arguments = format!("memory={} kernel={kernel}", memory.0);
@@ -140,6 +144,8 @@ mod tests {
         assert_eq!(error, SystemError::Word("two words".into()));
         let start = Start::new("program", "x", Size(1)).unwrap();
         assert_eq!(start.clone().file("").unwrap_err(), SystemError::Word(String::new()));
+        let linux = Start::linux("x", Size::mib(64), "k", None, "a=\"b c\"");
+        assert_eq!(linux.unwrap_err(), SystemError::Quotation);
         assert_eq!(start.arguments("a\nb").unwrap_err(), SystemError::LineEnd);
     }
 }
