@@ -23,6 +23,8 @@ pub mod arguments;
 pub mod bzimage;
 pub mod cpuid;
 pub mod devices;
+pub mod emulate;
+pub mod executor;
 pub mod linux;
 pub mod memory;
 pub mod paging;

@@ -261,7 +261,8 @@ mod tests {
         let initrd = vec![0; 16 << 20];
         assert!(matches!(load(&mut memory, &kernel(), &initrd, ""), Err(LoadError::InitrdTooLarge { .. })));
         let line = core::str::from_utf8(&[b'x'; 2048]).unwrap();
-        assert_eq!(load(&mut memory, &kernel(), &[], line), Err(LoadError::CommandLineTooLong { limit: 2047 }).map_err(|e| e).map(|_: ()| unreachable!()));
+        let error = load(&mut memory, &kernel(), &[], line).unwrap_err();
+        assert_eq!(error, LoadError::CommandLineTooLong { limit: 2047 });
         let mut memory = TestMemory::new(1 << 20);
         assert!(matches!(load(&mut memory, &kernel(), &[], ""), Err(LoadError::MemoryTooSmall { .. })));
     }

@@ -332,6 +332,7 @@ impl Pc {
 #[cfg(test)]
 pub(crate) mod tests {
     use super::*;
+    use alloc::vec;
     use proptest::prelude::*;
 
     pub(crate) fn pc() -> Pc {

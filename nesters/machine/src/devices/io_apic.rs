@@ -13,7 +13,7 @@ const REMOTE_IRR: u64 = 1 << 14;
 const LOGICAL: u64 = 1 << 11;
 /// Delivery status and remote IRR: read-only.
 const READ_ONLY: u64 = 1 << 12 | REMOTE_IRR;
-const WRITABLE: u64 = 0xff00_0000_0001_efff;
+const WRITABLE: u64 = 0xff00_0000_0001_afff;
 
 /// An interrupt message to the local APIC.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

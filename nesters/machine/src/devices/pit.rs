@@ -247,7 +247,7 @@ impl Pit {
                 let reload = u64::from(channel.reload);
                 let periods = self.clock.to_device(now.saturating_sub(start), HERTZ) / reload + 1;
                 let next = start.saturating_add(self.clock.from_device(periods.saturating_mul(reload), HERTZ));
-                Some(next.max(due.saturating_add(self.clock.shortest_period())).max(now + 1))
+                Some(next.max(due.saturating_add(self.clock.shortest_period())).max(now.saturating_add(1)))
             }
             _ => None,
         };
