@@ -1,4 +1,5 @@
-//! The machine nester (see the library).
+//! The machine nester's binary: the library does it all.
 #![cfg_attr(target_os = "none", no_std, no_main)]
-#[cfg(not(target_os = "none"))]
-fn main() {}
+#![deny(unsafe_code)]
+
+protocols::program!(machine::program::run);

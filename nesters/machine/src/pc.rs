@@ -56,13 +56,6 @@ pub struct Unknown {
     pub memory: u64,
 }
 
-/// Who asked for the vector offered last.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Source {
-    LocalApic,
-    Pics,
-}
-
 /// The PC.
 #[derive(Debug)]
 pub struct Pc {
@@ -76,7 +69,8 @@ pub struct Pc {
     power: Power,
     pci: Pci,
     mtrrs: Mtrrs,
-    source: Source,
+    /// The level of the serial port's line, as the interrupt controllers know it.
+    uart_level: bool,
     unknown: Unknown,
 }
 
@@ -95,7 +89,7 @@ impl Pc {
             power: Power::default(),
             pci: Pci::default(),
             mtrrs: Mtrrs::new(configuration.physical_bits),
-            source: Source::LocalApic,
+            uart_level: false,
             unknown: Unknown::default(),
         }
     }
@@ -282,22 +276,19 @@ impl Pc {
 
     /// The vector that the processor should be interrupted with next, if any.
     #[inline]
-    pub fn pending_vector(&mut self) -> Option<u8> {
+    pub fn pending_vector(&self) -> Option<u8> {
         if self.local_apic.accepts_external()
             && let Some(vector) = self.pics.pending()
         {
-            self.source = Source::Pics;
             return Some(vector);
         }
-        self.source = Source::LocalApic;
         self.local_apic.next_vector()
     }
 
-    /// The processor has taken `vector`, the one that [`pending_vector`](Self::pending_vector) offered last.
+    /// The processor has taken `vector`, which was [pending](Self::pending_vector).
     pub fn accepted(&mut self, vector: u8) {
-        match self.source {
-            Source::LocalApic => self.local_apic.accepted(vector),
-            Source::Pics => self.pics.acknowledge(),
+        if !self.local_apic.accepted(vector) && self.pics.pending() == Some(vector) {
+            self.pics.acknowledge();
         }
     }
 
@@ -309,6 +300,10 @@ impl Pc {
     #[inline]
     fn connect_uart(&mut self) {
         let (fell, level) = self.uart.line();
+        if !fell && level == self.uart_level {
+            return;
+        }
+        self.uart_level = level;
         if fell {
             self.raise((uart::INTERRUPT, uart::INTERRUPT), false);
         }

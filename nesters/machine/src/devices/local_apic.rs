@@ -216,12 +216,14 @@ impl LocalApic {
         (vector >> 4 > self.processor_priority() >> 4 && self.is_enabled()).then_some(vector)
     }
 
-    /// The processor has taken interrupt `vector`.
-    pub fn accepted(&mut self, vector: u8) {
-        if self.requested.get(vector) {
+    /// The processor has taken interrupt `vector`. False if the local APIC has not asked for it.
+    pub fn accepted(&mut self, vector: u8) -> bool {
+        let requested = self.requested.get(vector);
+        if requested {
             self.requested.set(vector, false);
             self.in_service.set(vector, true);
         }
+        requested
     }
 
     fn end_of_interrupt(&mut self) -> Option<u8> {
