@@ -7,44 +7,68 @@ use alloc::boxed::Box;
 use alloc::vec::Vec;
 use core::fmt;
 use core::marker::PhantomData;
+use core::num::{NonZeroU32, NonZeroU64};
 
-/// Identifies an object of type `T`, or one that has been.
+/// Identifies an object of type `T`, or one that has been: its index in the low half, its generation, from 1 on, in the
+/// high half.
 pub struct Id<T> {
-    index: u32,
-    generation: u32,
+    raw: NonZeroU64,
     marker: PhantomData<fn() -> T>,
 }
 
+impl<T> Id<T> {
+    #[inline]
+    fn new(index: u32, generation: NonZeroU32) -> Self {
+        let raw = u64::from(generation.get()) << 32 | u64::from(index);
+        // A generation is never 0, so neither is this.
+        let raw = NonZeroU64::new(raw).unwrap_or(NonZeroU64::MIN);
+        Self { raw, marker: PhantomData }
+    }
+
+    #[inline]
+    fn index(self) -> usize {
+        self.raw.get() as u32 as usize
+    }
+
+    #[inline]
+    fn generation(self) -> u32 {
+        (self.raw.get() >> 32) as u32
+    }
+}
+
 impl<T> Clone for Id<T> {
+    #[inline]
     fn clone(&self) -> Self {
         *self
     }
 }
 impl<T> Copy for Id<T> {}
 impl<T> PartialEq for Id<T> {
+    #[inline]
     fn eq(&self, other: &Self) -> bool {
-        self.index == other.index && self.generation == other.generation
+        self.raw == other.raw
     }
 }
 impl<T> Eq for Id<T> {}
 impl<T> fmt::Debug for Id<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}.{}", self.index, self.generation)
+        write!(f, "{}.{}", self.index(), self.generation())
     }
 }
 
 struct Slot<T> {
-    generation: u32,
+    generation: NonZeroU32,
     next_free: u32,
     value: Option<T>,
 }
 
 const CHUNK: usize = 16;
 const NONE: u32 = u32::MAX;
+const FIRST: NonZeroU32 = NonZeroU32::MIN;
 
 /// A growing set of `T`s that stay where they are.
 pub struct Arena<T> {
-    chunks: Vec<Box<[Slot<T>]>>,
+    chunks: Vec<Box<[Slot<T>; CHUNK]>>,
     first_free: u32,
     count: usize,
 }
@@ -81,19 +105,19 @@ impl<T> Arena<T> {
         self.first_free = slot.next_free;
         slot.value = Some(value);
         self.count += 1;
-        Id { index, generation: slot.generation, marker: PhantomData }
+        Id::new(index, slot.generation)
     }
 
     /// Takes the object out; its identifier is void from now on.
     pub fn remove(&mut self, id: Id<T>) -> Option<T> {
-        let slot = self.chunks.get_mut(id.index as usize / CHUNK)?.get_mut(id.index as usize % CHUNK)?;
-        if slot.generation != id.generation {
+        let slot = &mut self.chunks.get_mut(id.index() / CHUNK)?[id.index() % CHUNK];
+        if slot.generation.get() != id.generation() {
             return None;
         }
         let value = slot.value.take()?;
-        slot.generation = slot.generation.wrapping_add(1);
+        slot.generation = slot.generation.checked_add(1).unwrap_or(FIRST);
         slot.next_free = self.first_free;
-        self.first_free = id.index;
+        self.first_free = id.index() as u32;
         self.count -= 1;
         Some(value)
     }
@@ -101,32 +125,30 @@ impl<T> Arena<T> {
     /// The object, if it exists.
     #[inline]
     pub fn get(&self, id: Id<T>) -> Option<&T> {
-        let slot = self.chunks.get(id.index as usize / CHUNK)?.get(id.index as usize % CHUNK)?;
-        if slot.generation == id.generation { slot.value.as_ref() } else { None }
+        let slot = &self.chunks.get(id.index() / CHUNK)?[id.index() % CHUNK];
+        if slot.generation.get() == id.generation() { slot.value.as_ref() } else { None }
     }
 
     /// The object, if it exists.
     #[inline]
     pub fn get_mut(&mut self, id: Id<T>) -> Option<&mut T> {
-        let slot = self.chunks.get_mut(id.index as usize / CHUNK)?.get_mut(id.index as usize % CHUNK)?;
-        if slot.generation == id.generation { slot.value.as_mut() } else { None }
+        let slot = &mut self.chunks.get_mut(id.index() / CHUNK)?[id.index() % CHUNK];
+        if slot.generation.get() == id.generation() { slot.value.as_mut() } else { None }
     }
 
     /// All identifiers.
     pub fn ids(&self) -> impl Iterator<Item = Id<T>> + '_ {
-        self.chunks.iter().flat_map(|chunk| chunk.iter()).enumerate().filter_map(|(index, slot)| {
-            slot.value.as_ref().map(|_| Id { index: index as u32, generation: slot.generation, marker: PhantomData })
-        })
+        let slots = self.chunks.iter().flat_map(|chunk| chunk.iter()).enumerate();
+        slots.filter_map(|(index, slot)| slot.value.as_ref().map(|_| Id::new(index as u32, slot.generation)))
     }
 
     fn grow(&mut self) {
         let first = (self.chunks.len() * CHUNK) as u32;
-        let mut chunk = Vec::with_capacity(CHUNK);
-        for offset in 0..CHUNK as u32 {
-            let next_free = if offset + 1 == CHUNK as u32 { NONE } else { first + offset + 1 };
-            chunk.push(Slot { generation: 0, next_free, value: None });
-        }
-        self.chunks.push(chunk.into_boxed_slice());
+        let slot = |offset: usize| {
+            let next_free = if offset + 1 == CHUNK { NONE } else { first + offset as u32 + 1 };
+            Slot { generation: FIRST, next_free, value: None }
+        };
+        self.chunks.push(Box::new(core::array::from_fn(slot)));
         self.first_free = first;
     }
 }

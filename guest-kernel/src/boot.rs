@@ -7,7 +7,7 @@ use crate::arena::Id;
 use crate::fault::ChargedTables;
 use crate::kernel::{self, Kernel};
 use crate::memory::frames::FramePool;
-use crate::memory::hierarchy::{Mapping, Region, Space};
+use crate::memory::hierarchy::{Mapping, Region, Space, link_mapping};
 use crate::memory::page_table::PageTable;
 use crate::objects::{Object, Objects, Port, Queue};
 use crate::schedule::Timer;
@@ -229,11 +229,10 @@ impl Kernel {
             rights,
             ..Region::default()
         });
-        let mapping = Mapping { region: Some(region), space: Some(root), offset: 0, start: address, size, rights };
+        let (region, space, start) = (Some(region), Some(root), address);
+        let mapping = Mapping { region, space, offset: 0, start, size, rights, position: 0 };
         let mapping = self.objects.mappings.insert(mapping);
-        if let Some(region) = self.objects.regions.get_mut(region) {
-            region.mappings.push(mapping);
-        }
+        link_mapping(&mut self.objects.regions, &mut self.objects.mappings, mapping);
         if let Some(space) = self.objects.spaces.get_mut(root) {
             space.mappings.insert(address, mapping);
         }
@@ -248,7 +247,7 @@ impl Kernel {
             let Ok(data) = file.segment_data(&segment) else { damaged() };
             let start = segment.p_vaddr & !(PAGE_SIZE - 1);
             let inside = segment.p_vaddr - start;
-            if start < startup::PROGRAM_ADDRESS
+            if !(startup::PROGRAM_ADDRESS..POOL_ADDRESS).contains(&start)
                 || segment.p_memsz > POOL_ADDRESS - start
                 || data.len() as u64 > segment.p_memsz
             {

@@ -6,7 +6,9 @@
 use crate::arena::Id;
 use crate::fault::Unresolved;
 use crate::kernel::Kernel;
-use crate::memory::hierarchy::{Fault, Mapping, Piece, Region, Space, derived, overlaps, translate};
+use crate::memory::hierarchy::{
+    Fault, Mapping, Piece, Region, Space, derived, link_mapping, overlaps, translate, unlink_mapping,
+};
 use crate::memory::page_table::USER_END;
 use crate::objects::{Object, Port, Portset};
 use crate::space::Contents;
@@ -206,13 +208,15 @@ impl Kernel {
     /// The object named by an address of a Space.
     #[inline]
     pub fn object_at(&mut self, space: Id<Space>, address: u64, want: Rights) -> Result<Object, Stop> {
-        if let Some(object) =
-            self.objects.spaces.get(space).and_then(|space| space.names.get(address, want, self.epoch))
-        {
-            if self.objects.exists(object) {
-                return Ok(object);
-            }
+        let cached = self.objects.spaces.get(space).and_then(|space| space.names.get(address, want, self.epoch));
+        match cached {
+            Some(object) => Ok(object),
+            None => self.find_object(space, address, want),
         }
+    }
+
+    #[cold]
+    fn find_object(&mut self, space: Id<Space>, address: u64, want: Rights) -> Result<Object, Stop> {
         let (physical, rights) = self.object_memory(space, address, want)?;
         let object = self.objects.at(physical).ok_or(Misuse::NoObject)?;
         if let Some(space) = self.objects.spaces.get_mut(space) {
@@ -407,28 +411,21 @@ impl Kernel {
         }
         self.detach_mapping(id);
         if let Some(mapping) = self.objects.mappings.get_mut(id) {
-            *mapping = Mapping {
-                region: new_region,
-                space: new_space,
-                offset: state.offset,
-                start: state.start,
-                size: state.size,
-                rights,
-            };
+            let (region, space) = (new_region, new_space);
+            let (offset, start, size) = (state.offset, state.start, state.size);
+            *mapping = Mapping { region, space, offset, start, size, rights, position: 0 };
         }
         if let Some(space) = new_space.and_then(|space| self.objects.spaces.get_mut(space)) {
             space.mappings.insert(state.start, id);
         }
-        if let Some(region) = new_region.and_then(|region| self.objects.regions.get_mut(region)) {
-            region.mappings.push(id);
-        }
+        link_mapping(&mut self.objects.regions, &mut self.objects.mappings, id);
         Ok(Status::Ok)
     }
 
     /// Takes a Mapping out of its Space and its Region, and drops what came through it.
     pub fn detach_mapping(&mut self, id: Id<Mapping>) {
         let Some(mapping) = self.objects.mappings.get(id) else { return };
-        let (space, region, start, end) = (mapping.space, mapping.region, mapping.start, mapping.start + mapping.size);
+        let (space, start, end) = (mapping.space, mapping.start, mapping.start + mapping.size);
         if let Some(space) = space {
             self.withdraw(Piece { space, start, end });
             if let Some(space) = self.objects.spaces.get_mut(space) {
@@ -437,9 +434,7 @@ impl Kernel {
                 }
             }
         }
-        if let Some(region) = region.and_then(|region| self.objects.regions.get_mut(region)) {
-            region.mappings.retain(|&other| other != id);
-        }
+        unlink_mapping(&mut self.objects.regions, &mut self.objects.mappings, id);
     }
 
     /// Drops what came through a Region.

@@ -192,7 +192,12 @@ impl Kernel {
         thread.message = message;
         let keeper = thread.space.and_then(|space| self.objects.spaces.get(space)).and_then(|space| space.keeper);
         if !keeper.is_some_and(|keeper| self.send(id, keeper, kind)) {
-            log::warn!("thread {id:?} stopped, it has no keeper: exception {:#x?}", &message[..4]);
+            let space = self.objects.threads.get(id).and_then(|thread| thread.space);
+            let is_root = space.and_then(|id| self.objects.spaces.get(id)).is_some_and(|space| space.ports);
+            if is_root {
+                crate::stop(format_args!("the root nester ended: exception {message:x?}"));
+            }
+            log::warn!("thread {id:?} stopped, it has no keeper: exception {message:x?}");
             if let Some(thread) = self.objects.threads.get_mut(id) {
                 thread.stopped = true;
             }

@@ -94,37 +94,50 @@ impl Kernel {
     /// Runs virtual CPUs, or waits, until a native thread is to run, and loads the CPU for it.
     #[inline]
     pub fn next_native(&mut self) -> &Registers {
-        loop {
-            let id = self.dispatch();
-            let Some(thread) = self.objects.threads.get(id) else {
-                self.current = None;
-                continue;
-            };
-            if thread.virtual_cpu.is_some() {
-                self.run_virtual_cpu(id);
-                while let Some(vector) = entry::take_pending() {
-                    self.interrupt(vector);
-                }
-                continue;
-            }
-            let (space, fs_base) = (thread.space, thread.fs_base);
-            if self.loaded != space {
-                self.load_space(space);
-            }
-            if self.loaded_fs_base != fs_base {
-                self.loaded_fs_base = fs_base;
-                cpu::set_fs_base(fs_base);
-            }
-            let own = [entry::system_call_address(), descriptor::STAR, descriptor::FMASK];
-            if self.system_call_registers != own {
-                self.set_system_call_registers(own);
-            }
-            break;
+        let native = |kernel: &Self| {
+            let thread = kernel.objects.threads.get(kernel.current?)?;
+            thread.virtual_cpu.is_none().then_some(())
+        };
+        if native(self).is_none() {
+            self.run_until_native();
         }
-        // The loop ends with a current thread that exists.
+        // There is a current thread now, it exists, and it is native.
+        let Some(thread) = self.current.and_then(|id| self.objects.threads.get(id)) else {
+            crate::stop(format_args!("the running thread is gone"))
+        };
+        let (space, fs_base) = (thread.space, thread.fs_base);
+        if self.loaded != space {
+            self.load_space(space);
+        }
+        if self.loaded_fs_base != fs_base {
+            self.loaded_fs_base = fs_base;
+            cpu::set_fs_base(fs_base);
+        }
+        let [lstar, star, fmask] = self.system_call_registers;
+        let own = [entry::system_call_address(), descriptor::STAR, descriptor::FMASK];
+        if lstar != own[0] || star != own[1] || fmask != own[2] {
+            self.set_system_call_registers(own);
+        }
         match self.current.and_then(|id| self.objects.threads.get(id)) {
             Some(thread) => &thread.registers,
             None => crate::stop(format_args!("the running thread is gone")),
+        }
+    }
+
+    #[inline(never)]
+    fn run_until_native(&mut self) {
+        loop {
+            let id = self.dispatch();
+            match self.objects.threads.get(id) {
+                None => self.current = None,
+                Some(thread) if thread.virtual_cpu.is_none() => return,
+                Some(_) => {
+                    self.run_virtual_cpu(id);
+                    while let Some(vector) = entry::take_pending() {
+                        self.interrupt(vector);
+                    }
+                }
+            }
         }
     }
 

@@ -50,8 +50,7 @@ use protocols::machine::End;
 
 /// Ends the system because the kernel cannot go on.
 pub fn stop(reason: Arguments<'_>) -> ! {
-    log::error!("{reason}");
-    log::error!("system end: failed: the kernel stopped");
+    log::error!("stop: {reason}");
     arch::monitor::end(End::PowerOff)
 }
 

@@ -245,7 +245,8 @@ impl Kernel {
         };
         let (number, state) = (virtual_cpu.id, virtual_cpu.state.get());
         let registers = [state.lstar, state.star, state.sfmask];
-        if self.system_call_registers != registers {
+        let [lstar, star, fmask] = self.system_call_registers;
+        if lstar != registers[0] || star != registers[1] || fmask != registers[2] {
             self.set_system_call_registers(registers);
         }
         if let Err(error) = monitor::run(number) {

@@ -1,7 +1,7 @@
 //! Names of objects: a small cache, in each Space, from address to object.
 //!
-//! An entry counts only while the hierarchy has not shrunk since it was made (the epoch); that the object still exists
-//! is what its identifier tells.
+//! An entry counts only for as long as no object has gone and no part of the hierarchy has shrunk since it was made (the
+//! epoch).
 
 use crate::objects::Object;
 use protocols::api::Rights;
@@ -33,7 +33,7 @@ impl NameCache {
         (address / protocols::api::OBJECT_SIZE) as usize % ENTRIES
     }
 
-    /// The object at `address`, if it was found with rights that contain `want` since the hierarchy last shrank.
+    /// The object at `address`, if it was found with rights that contain `want` in this epoch.
     #[inline]
     pub fn get(&self, address: u64, want: Rights, epoch: u64) -> Option<Object> {
         match &self.entries[Self::slot(address)] {

@@ -87,6 +87,10 @@ pub enum Status {
     BadArgument = 6,
 }
 
+/// CPUID leaf that the monitor answers for the kernel and its native programs: EAX and EBX are the lower and upper half of the number of
+/// VM exits so far, this one included.
+pub const STATISTICS_LEAF: u32 = 0x4e65_7301;
+
 /// Frames that a machine needs at least: control, root EPT table, MSR bitmap, I/O bitmaps, policy.
 pub const MACHINE_FRAMES: usize = 8;
 /// Frames that a virtual CPU needs.

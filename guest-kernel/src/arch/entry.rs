@@ -153,22 +153,26 @@ unsafe extern "C" fn _start() -> ! {
 #[cfg_attr(not(target_os = "none"), allow(dead_code))]
 extern "C" fn start(boot_info: u64) -> u64 {
     crate::boot::start(boot_info);
-    resume()
+    crate::kernel::with(|kernel| leave_to(kernel))
 }
 
-/// Called at every entry from ring 3, with the registers stored in the running thread.
-extern "C" fn enter() -> u64 {
-    crate::kernel::with(|kernel| kernel.entered());
-    resume()
+/// Called at every entry from ring 3, with the address of the general registers, stored in the running thread. Returns that of
+/// those to load.
+extern "C" fn enter(registers: u64) -> u64 {
+    crate::kernel::with(|kernel| {
+        let running = kernel.current;
+        kernel.entered();
+        // The CPU is still loaded for a thread that goes on after its own entry.
+        if kernel.current == running { registers } else { leave_to(kernel) }
+    })
 }
 
 /// Finds the thread to run next, running machines and waiting here, and returns the address of its stored registers.
-fn resume() -> u64 {
-    crate::kernel::with(|kernel| {
-        let registers = kernel.next_native();
-        set_current(registers);
-        (&raw const registers.gpr) as u64
-    })
+#[inline]
+fn leave_to(kernel: &mut crate::kernel::Kernel) -> u64 {
+    let registers = kernel.next_native();
+    set_current(registers);
+    (&raw const registers.gpr) as u64
 }
 
 #[unsafe(naked)]
@@ -194,6 +198,7 @@ unsafe extern "C" fn store_and_enter() {
     naked_asm!(
         "push r15", "push r14", "push r13", "push r12", "push r11", "push r10", "push r9", "push r8",
         "push rdi", "push rsi", "push rbp", "push rsp", "push rbx", "push rdx", "push rcx", "push rax",
+        "mov rdi, rsp",
         "lea rsp, [rip + {stack} + {size}]",
         "xor ebp, ebp",
         "call {enter}",

@@ -65,6 +65,8 @@ pub struct Mapping {
     pub size: u64,
     /// Rights wanted.
     pub rights: Rights,
+    /// Its position among its Region's Mappings.
+    pub position: usize,
 }
 
 /// What an address of a Space means.
@@ -138,6 +140,28 @@ pub fn translate(
         found.after = found.after.min(region.size - offset);
         address = region.start + offset;
         space = region.space.ok_or(fault)?;
+    }
+}
+
+/// Adds a Mapping to those of its Region.
+pub fn link_mapping(regions: &mut Arena<Region>, mappings: &mut Arena<Mapping>, id: Id<Mapping>) {
+    let Some(mapping) = mappings.get_mut(id) else { return };
+    let Some(region) = mapping.region.and_then(|region| regions.get_mut(region)) else { return };
+    mapping.position = region.mappings.len();
+    region.mappings.push(id);
+}
+
+/// Takes a Mapping out of those of its Region, at a cost that does not depend on their number.
+pub fn unlink_mapping(regions: &mut Arena<Region>, mappings: &mut Arena<Mapping>, id: Id<Mapping>) {
+    let Some(mapping) = mappings.get(id) else { return };
+    let position = mapping.position;
+    let Some(region) = mapping.region.and_then(|region| regions.get_mut(region)) else { return };
+    if region.mappings.get(position) != Some(&id) {
+        return;
+    }
+    region.mappings.swap_remove(position);
+    if let Some(moved) = region.mappings.get(position).and_then(|&moved| mappings.get_mut(moved)) {
+        moved.position = position;
     }
 }
 
@@ -236,15 +260,22 @@ mod tests {
             size: u64,
             rights: Rights,
         ) -> bool {
-            let id =
-                self.mappings.insert(Mapping { region: Some(region), space: Some(space), offset, start, size, rights });
+            let id = self.mappings.insert(Mapping {
+                region: Some(region),
+                space: Some(space),
+                offset,
+                start,
+                size,
+                rights,
+                position: 0,
+            });
             let view = Hierarchy { spaces: &self.spaces, regions: &self.regions, mappings: &self.mappings };
             if overlaps(&view, self.spaces.get(space).unwrap(), start, size, id) {
                 self.mappings.remove(id);
                 return false;
             }
             self.spaces.get_mut(space).unwrap().mappings.insert(start, id);
-            self.regions.get_mut(region).unwrap().mappings.push(id);
+            link_mapping(&mut self.regions, &mut self.mappings, id);
             true
         }
     }

@@ -15,6 +15,13 @@ pub const fn ticks(count: u64, per_second: u64, frequency: u64) -> u64 {
     (count as u128 * frequency as u128 / per_second as u128) as u64
 }
 
+/// VM exits and VM entries since the start, as the monitor counts them.
+#[inline]
+pub fn transitions() -> u64 {
+    let answer = core::arch::x86_64::__cpuid(crate::machine::STATISTICS_LEAF);
+    (u64::from(answer.eax) | u64::from(answer.ebx) << 32) * 2
+}
+
 /// Nanoseconds since 1970-01-01 UTC at the time stamp counter value `tsc`.
 pub fn unix_nanoseconds(startup: &Startup, tsc: u64) -> u64 {
     let elapsed = tsc.saturating_sub(startup.unix_time_tsc);

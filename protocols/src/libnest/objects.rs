@@ -214,6 +214,13 @@ impl Mapping {
         unsafe { call::mapping_set_state(mapping.address(), &state, region.address(), space.address()) }?;
         Ok(mapping)
     }
+
+    /// Moves it: sets its state, its Region and its Space, the latter two from References that the program has got from its own
+    /// handles.
+    pub fn set_state(&self, state: &MappingState, region: &Reference, space: &Reference) -> Result<()> {
+        // SAFETY: References to Spaces come from Space handles, which are never of the program's own Space.
+        unsafe { call::mapping_set_state(self.address(), state, region.address(), space.address()) }
+    }
 }
 
 handle! {

@@ -1,0 +1,85 @@
+//! Measures what single operations cost, with children of its own: a native thread and a machine.
+//!
+//! Every measurement runs its loop once to warm up, then once measured; the cost of the loop around the operation,
+//! measured the same way, is taken off.
+#![cfg_attr(target_os = "none", no_std, no_main)]
+
+#[cfg(target_os = "none")]
+extern crate alloc;
+
+#[cfg(target_os = "none")]
+mod code;
+#[cfg(target_os = "none")]
+mod machine;
+#[cfg(target_os = "none")]
+mod native;
+
+#[cfg(target_os = "none")]
+mod program {
+    use crate::{machine, native};
+    use core::fmt::Write;
+    use protocols::libc::console::Console;
+    use protocols::libnest::Result;
+    use protocols::parent::Outcome;
+    use protocols::startup::Startup;
+
+    /// Iterations of each measured loop.
+    pub const ITERATIONS: u64 = 1000;
+
+    /// What a loop cost: ticks and VM transitions.
+    #[derive(Clone, Copy)]
+    pub struct Cost {
+        /// Ticks of the time stamp counter.
+        pub ticks: u64,
+        /// VM exits and entries.
+        pub transitions: u64,
+    }
+
+    /// Prints measurements as the report reads them.
+    pub struct Printer {
+        console: Console,
+    }
+
+    impl Printer {
+        /// One measurement: `cost` of `ITERATIONS` operations less that of the loop around them, or of another operation.
+        pub fn print(&mut self, name: &str, cost: Cost, less: Cost) {
+            let hundredths = |value: u64, less: u64| value.saturating_sub(less) * 100 / ITERATIONS;
+            let (ticks, transitions) =
+                (hundredths(cost.ticks, less.ticks), hundredths(cost.transitions, less.transitions));
+            let mark = benches::MARK;
+            // The console keeps what cannot be sent now; there is nobody else to tell.
+            let _ = writeln!(self.console, "{mark} {name} {ticks} {transitions} {ITERATIONS}");
+            self.console.flush();
+        }
+    }
+
+    fn measure(printer: &mut Printer) -> Result<()> {
+        native::measure(printer)?;
+        machine::measure(printer)
+    }
+
+    pub fn main(startup: &'static Startup) -> Outcome {
+        let mut printer = Printer { console: Console::new(startup.parent) };
+        let result = measure(&mut printer);
+        let outcome = match result {
+            Ok(()) => {
+                let _ = writeln!(printer.console, "{}", benches::END);
+                Outcome::Done
+            }
+            Err(status) => {
+                let _ = writeln!(printer.console, "measurements failed: {status:?}");
+                Outcome::Failed
+            }
+        };
+        printer.console.flush();
+        outcome
+    }
+}
+
+#[cfg(target_os = "none")]
+protocols::program!(program::main);
+
+#[cfg(not(target_os = "none"))]
+fn main() {
+    eprintln!("this program runs inside Nestor");
+}

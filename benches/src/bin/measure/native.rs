@@ -1,0 +1,139 @@
+//! Measurements with a native child: a thread in a Space of its own.
+
+use crate::code;
+use crate::program::{Cost, ITERATIONS, Printer};
+use alloc::vec::Vec;
+use protocols::address::PAGE_SIZE;
+use protocols::api::{MappingState, NativeState, Run};
+use protocols::libc::system_call;
+use protocols::libc::time::transitions;
+use protocols::libnest::server::{self, Event};
+use protocols::libnest::{Mapping, Memory, Port, Region, Result, Rights, Server, Space, SpaceKind, Status, Thread};
+use protocols::virtual_cpu::register::{R15, RSP};
+
+const CODE: u64 = 0x40_0000;
+const RESULTS: u64 = 0x40_1000;
+const REFERENCE: u64 = 0x40_2000;
+const STACK_END: u64 = 0x40_4000;
+const TOUCHED: u64 = 0x80_0000;
+const ALLOWANCE: u64 = 64;
+const RBX: usize = 3;
+const RBP: usize = 5;
+
+/// The child and what its parent holds of it.
+struct Child {
+    server: Server,
+    space: Space,
+    memory: Memory,
+    thread: Thread,
+    port: Port,
+    _region: Region,
+    _mapping: Mapping,
+}
+
+impl Child {
+    fn new() -> Result<Self> {
+        let server = Server::new()?;
+        let memory = Memory::allocate(4 * PAGE_SIZE).ok_or(Status::NoMemory)?;
+        let region = Region::new(&memory, 0, memory.size(), Rights::all())?;
+        let space = Space::new(SpaceKind::Native, ALLOWANCE)?;
+        let mapping = Mapping::new(&region, 0, &space, CODE, memory.size(), Rights::all())?;
+        let port = server.port(1)?;
+        space.set_keeper(&port)?;
+        // The child's Reference to its parent lies in the child's memory.
+        let reference = memory.address() + (REFERENCE - CODE);
+        system_call::reference_create(reference)?;
+        system_call::port_reference(port.address(), reference)?;
+        let thread = Thread::native(&space, &NativeState::default())?;
+        Ok(Self { server, space, memory, thread, port, _region: region, _mapping: mapping })
+    }
+
+    /// Runs a loop with `r15`, serving what it asks with `serve`.
+    fn run(&mut self, code: &[u8], r15: u64, mut serve: impl FnMut(u64) -> Result<()>) -> Result<Cost> {
+        self.memory.write_bytes(0, code).map_err(|_| Status::NoMemory)?;
+        let mut state = NativeState { rip: CODE, rflags: 2, ..NativeState::default() };
+        state.gpr[RBX] = ITERATIONS;
+        state.gpr[RBP] = RESULTS;
+        state.gpr[RSP] = STACK_END;
+        state.gpr[R15] = r15;
+        let before = transitions();
+        self.thread.set_native_state(&state, Run::Go)?;
+        let mut event = self.server.receive(None);
+        loop {
+            let reply = match event {
+                Event::Call { words, .. } => words,
+                Event::Exception { exception, .. } if exception.vector == 14 => {
+                    serve(exception.address)?;
+                    server::resume()
+                }
+                _ => break,
+            };
+            event = self.server.reply_and_receive(&reply, None);
+        }
+        let transitions = transitions() - before;
+        let _ = system_call::ipc_reply(&server::stop());
+        let (start, end): (u64, u64) = (self.result(0)?, self.result(8)?);
+        Ok(Cost { ticks: end.wrapping_sub(start), transitions })
+    }
+
+    fn result(&self, offset: u64) -> Result<u64> {
+        self.memory.read(RESULTS - CODE + offset).map_err(|_| Status::NotFound)
+    }
+
+    /// Runs a loop twice; the second time counts.
+    fn measure(&mut self, code: &[u8], r15: u64) -> Result<Cost> {
+        let refuse = |_| Err(Status::Disconnected);
+        self.run(code, r15, refuse)?;
+        self.run(code, r15, refuse)
+    }
+}
+
+/// Measures the operations of native children.
+pub fn measure(printer: &mut Printer) -> Result<()> {
+    let mut child = Child::new()?;
+    let empty = child.measure(code::native_empty(), 0)?;
+    let null = child.measure(code::null_system_call(), 0)?;
+    printer.print("api.null.syscall", null, empty);
+    let call = child.measure(code::ipc_call(), REFERENCE)?;
+    printer.print("ipc.call_reply", call, empty);
+
+    // One page of the Region for all: what is measured is the way of the fault, the Mapping and the reply.
+    let page = Memory::allocate(PAGE_SIZE).ok_or(Status::NoMemory)?;
+    let region = Region::new(&page, 0, PAGE_SIZE, Rights::READ)?;
+    let mappings = Places::new(&region, &child.space)?;
+    let step = child.measure(code::native_step(), TOUCHED)?;
+    let mut next = 0;
+    let touched = child.run(code::native_touch(), TOUCHED, |address| {
+        next += 1;
+        mappings.map(next - 1, address & !(PAGE_SIZE - 1))
+    })?;
+    printer.print("fault.unmapped.native", touched, step);
+    let _ = &child.port;
+    Ok(())
+}
+
+/// Mapping objects that wait to be used, one for each page that a loop touches.
+pub struct Places {
+    mappings: Vec<Mapping>,
+    region: protocols::libnest::Reference,
+    space: protocols::libnest::Reference,
+}
+
+/// Where the waiting Mappings are parked in the Space, out of the loops' way.
+const PARKED: u64 = 0x40_0000_0000;
+
+impl Places {
+    /// `ITERATIONS` Mappings of the first page of `region` into `space`.
+    pub fn new(region: &Region, space: &Space) -> Result<Self> {
+        let park = |number| Mapping::new(region, 0, space, PARKED + number * PAGE_SIZE, PAGE_SIZE, Rights::READ);
+        let mappings = (0..ITERATIONS).map(park).collect::<Result<Vec<_>>>()?;
+        Ok(Self { mappings, region: region.reference()?, space: space.reference()? })
+    }
+
+    /// Moves the Mapping `number` to `address`.
+    pub fn map(&self, number: usize, address: u64) -> Result<()> {
+        let mapping = self.mappings.get(number).ok_or(Status::NotFound)?;
+        let state = MappingState { offset: 0, start: address, size: PAGE_SIZE, rights: Rights::READ.bits() };
+        mapping.set_state(&state, &self.region, &self.space)
+    }
+}

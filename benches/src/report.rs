@@ -1,0 +1,153 @@
+//! The report: a table for people, JSON for programs.
+
+use crate::MARK;
+use serde::{Deserialize, Serialize};
+use std::fmt::Write;
+
+/// One measured operation.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Measure {
+    /// Its name; names stay.
+    pub name: String,
+    /// The mean cost of one operation.
+    pub value: f64,
+    /// The unit of `value`.
+    pub unit: String,
+    /// VM exits and VM entries during one operation.
+    pub transitions: f64,
+    /// How many operations were measured.
+    pub samples: u64,
+}
+
+/// Everything measured in one run.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Report {
+    /// Where it was measured.
+    pub host: String,
+    /// The unit of all costs.
+    pub unit: String,
+    /// The measurements.
+    pub measures: Vec<Measure>,
+}
+
+/// What is measured, in the order of the table: name and explanation.
+const EXPLAINED: &[(&str, &str)] = &[
+    ("instruction.plain", "an instruction that nobody intercepts"),
+    ("api.null.syscall", "null API call through SYSCALL"),
+    ("api.null.vmcall", "null API call through VMCALL"),
+    ("ipc.call_reply", "IPC call and reply, native child and nester"),
+    ("exit.cpuid.monitor", "CPUID answered by the monitor's table"),
+    ("exit.rdmsr.monitor", "RDMSR answered by the monitor's table"),
+    ("exit.rdmsr.nester", "RDMSR served by the nester"),
+    ("exit.port_write.nester", "port write served by the nester"),
+    ("interrupt.injected", "guest interrupt injected by the nester"),
+    ("fault.unmapped.native", "unmapped access resolved by the nester, native child"),
+    ("fault.unmapped.machine", "unmapped access resolved by the nester, machine"),
+    ("linux.boot.nested", "Linux inside the nester, kernel entry to first user instruction"),
+    ("linux.boot.bare", "the same kernel on the bare host"),
+    ("linux.boot.ratio", "Linux inside the nester / on the bare host"),
+];
+
+/// The measurement that a line of a measured program reports, if it reports one.
+pub fn parse_line(line: &str, unit: &str) -> Option<Measure> {
+    let mut words = line.trim().split(' ');
+    if words.next() != Some(MARK) {
+        return None;
+    }
+    let name = words.next()?.to_string();
+    let mut number = || words.next()?.parse::<u64>().ok();
+    let (value, transitions, samples) = (number()?, number()?, number()?);
+    words.next().is_none().then(|| Measure {
+        name,
+        value: value as f64 / 100.0,
+        unit: unit.to_string(),
+        transitions: transitions as f64 / 100.0,
+        samples,
+    })
+}
+
+fn number(value: f64) -> String {
+    if value >= 100_000.0 || value.fract() == 0.0 { group(value.round() as u64) } else { format!("{value:.2}") }
+}
+
+fn group(value: u64) -> String {
+    let digits = value.to_string();
+    let mut text = String::new();
+    for (position, digit) in digits.chars().enumerate() {
+        if position > 0 && (digits.len() - position).is_multiple_of(3) {
+            text.push(',');
+        }
+        text.push(digit);
+    }
+    text
+}
+
+impl Report {
+    /// The measurement called `name`.
+    pub fn get(&self, name: &str) -> Option<&Measure> {
+        self.measures.iter().find(|measure| measure.name == name)
+    }
+
+    /// Adds how much slower Linux boots inside the nester, once both boots are measured.
+    pub fn add_boot_ratio(&mut self) {
+        if let (Some(nested), Some(bare)) = (self.get("linux.boot.nested"), self.get("linux.boot.bare")) {
+            let (value, samples) = (nested.value / bare.value, nested.samples);
+            let ratio =
+                Measure { name: "linux.boot.ratio".into(), value, unit: "ratio".into(), transitions: 0.0, samples };
+            self.measures.push(ratio);
+        }
+    }
+
+    /// An aligned table.
+    pub fn table(&self) -> String {
+        let mut text = format!("{}; costs in {}\n\n", self.host, self.unit);
+        let explanation = |name: &str| EXPLAINED.iter().find(|(other, _)| *other == name).map_or("", |(_, text)| text);
+        let width = self.measures.iter().map(|measure| measure.name.len()).max().unwrap_or(0);
+        let _ = writeln!(text, "{:width$}  {:>15}  {:>11}  what", "name", "cost", "transitions");
+        let order = |measure: &Measure| EXPLAINED.iter().position(|(name, _)| *name == measure.name);
+        let mut measures: Vec<_> = self.measures.iter().collect();
+        measures.sort_by_key(|measure| order(measure).unwrap_or(usize::MAX));
+        for measure in measures {
+            let _ = writeln!(
+                text,
+                "{:width$}  {:>15}  {:>11}  {}",
+                measure.name,
+                number(measure.value),
+                number(measure.transitions),
+                explanation(&measure.name)
+            );
+        }
+        text
+    }
+
+    /// The report as JSON.
+    pub fn json(&self) -> serde_json::Result<String> {
+        serde_json::to_string_pretty(self)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lines_are_measurements_or_nothing() {
+        let measure = parse_line("measure api.null.syscall 15025 0 1000\r\n", "instructions").unwrap();
+        assert_eq!((measure.value, measure.transitions, measure.samples), (150.25, 0.0, 1000));
+        for line in ["measure", "measure x 1 2", "measure x 1 2 3 4", "measure x -1 2 3", "Measure x 1 2 3", ""] {
+            assert_eq!(parse_line(line, "instructions"), None, "{line}");
+        }
+    }
+
+    #[test]
+    fn a_report_survives_json_and_shows_the_ratio() {
+        let lines = ["measure linux.boot.nested 150000 0 1", "measure linux.boot.bare 100000 0 1"];
+        let measures = lines.iter().map(|line| parse_line(line, "instructions").unwrap()).collect();
+        let mut report = Report { host: "Bochs".into(), unit: "instructions".into(), measures };
+        report.add_boot_ratio();
+        assert_eq!(report.get("linux.boot.ratio").unwrap().value, 1.5);
+        assert_eq!(serde_json::from_str::<Report>(&report.json().unwrap()).unwrap(), report);
+        assert!(report.table().contains("linux.boot.ratio"));
+        assert_eq!(group(1234567), "1,234,567");
+    }
+}
