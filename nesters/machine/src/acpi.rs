@@ -13,7 +13,20 @@ const HEADER: usize = 36;
 
 /// `\_S5`: SLP_TYP values 5 and 5 for the soft-off state. `Name (_S5, Package () { 5, 5, 0, 0 })`
 const DSDT: [u8; 14] = [
-    0x08, b'_', b'S', b'5', b'_', 0x12, 0x08, 0x04, 0x0a, power::SOFT_OFF as u8, 0x0a, power::SOFT_OFF as u8, 0x00, 0x00,
+    0x08,
+    b'_',
+    b'S',
+    b'5',
+    b'_',
+    0x12,
+    0x08,
+    0x04,
+    0x0a,
+    power::SOFT_OFF as u8,
+    0x0a,
+    power::SOFT_OFF as u8,
+    0x00,
+    0x00,
 ];
 
 /// The block of tables, to be placed at [`ADDRESS`].

@@ -87,8 +87,12 @@ mod tests {
     #[test]
     fn arguments_are_understood() {
         let text = "memory=536870912 kernel=vmlinuz initrd=initrd append=\"console=ttyS0 root=/dev/ram0\"";
-        let expected =
-            Arguments { memory: 512 << 20, kernel: "vmlinuz", initrd: "initrd", append: "console=ttyS0 root=/dev/ram0" };
+        let expected = Arguments {
+            memory: 512 << 20,
+            kernel: "vmlinuz",
+            initrd: "initrd",
+            append: "console=ttyS0 root=/dev/ram0",
+        };
         assert_eq!(Arguments::parse(text), Ok(expected));
         assert_eq!(Arguments::parse("kernel=k append=quiet  memory=2097152").unwrap().append, "quiet");
     }

@@ -87,7 +87,11 @@ impl Processor {
         table.add(0x15, CpuidEntry::ANY, [1, ratio as u32, (frequency / ratio) as u32, 0]);
         let megahertz = u16::try_from(frequency / 1_000_000).unwrap_or(u16::MAX).max(1);
         table.add(0x16, CpuidEntry::ANY, [u32::from(megahertz), u32::from(megahertz), 100, 0]);
-        table.add(HYPERVISOR_LEAF, CpuidEntry::ANY, [HYPERVISOR_LEAF + 1, word(b"KVMK"), word(b"VMKV"), word(b"M\0\0\0")]);
+        table.add(
+            HYPERVISOR_LEAF,
+            CpuidEntry::ANY,
+            [HYPERVISOR_LEAF + 1, word(b"KVMK"), word(b"VMKV"), word(b"M\0\0\0")],
+        );
         table.add(HYPERVISOR_LEAF + 1, CpuidEntry::ANY, [NOP_IO_DELAY, 0, 0, 0]);
         let physical_bits = table.extended(&host);
         for leaf in 0..=LAST_LEAF {
@@ -107,7 +111,9 @@ impl Processor {
 
     /// What CPUID returns for `leaf` and `subleaf`: zeroes where the table has nothing.
     pub fn answer(&self, leaf: u32, subleaf: u32) -> Registers {
-        let matches = |entry: &&CpuidEntry| entry.leaf == leaf && matches!(entry.subleaf, s if s == subleaf || s == CpuidEntry::ANY);
+        let matches = |entry: &&CpuidEntry| {
+            entry.leaf == leaf && matches!(entry.subleaf, s if s == subleaf || s == CpuidEntry::ANY)
+        };
         self.entries.iter().find(matches).map_or([0; 4], |entry| [entry.eax, entry.ebx, entry.ecx, entry.edx])
     }
 
@@ -266,7 +272,9 @@ mod tests {
                 assert!(processor.entries().iter().any(|entry| entry.leaf == leaf));
             }
             for (at, entry) in processor.entries().iter().enumerate() {
-                let same = |other: &CpuidEntry| other.leaf == entry.leaf && (other.subleaf == entry.subleaf || entry.subleaf == CpuidEntry::ANY);
+                let same = |other: &CpuidEntry| {
+                    other.leaf == entry.leaf && (other.subleaf == entry.subleaf || entry.subleaf == CpuidEntry::ANY)
+                };
                 assert!(!processor.entries()[at + 1..].iter().any(same), "leaf {:#x} twice", entry.leaf);
             }
         }
@@ -274,7 +282,8 @@ mod tests {
 
     #[test]
     fn without_avx_there_is_no_avx_state() {
-        let processor = Processor::new(|leaf, subleaf| if leaf == 0xd { [3, 576, 576, 0] } else { everything(leaf, subleaf) }, 1);
+        let processor =
+            Processor::new(|leaf, subleaf| if leaf == 0xd { [3, 576, 576, 0] } else { everything(leaf, subleaf) }, 1);
         assert_eq!(processor.answer(1, 0)[2] & LEAF_1_ECX_AVX, 0);
         assert_eq!(processor.answer(7, 0)[1] & 1 << 5, 0);
         assert_eq!(processor.answer(0xd, 0)[1], 576);

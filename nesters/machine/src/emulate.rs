@@ -271,7 +271,8 @@ pub(crate) mod tests {
     #[test]
     fn an_access_across_pages_is_split() {
         let code = [0x48, 0x8b, 0x07];
-        let (result, state, bus, _) = run(&code, 0x1122_3344_5566_7788, |state| state.gpr[register::RDI] = DEVICE + 0xffc);
+        let (result, state, bus, _) =
+            run(&code, 0x1122_3344_5566_7788, |state| state.gpr[register::RDI] = DEVICE + 0xffc);
         assert_eq!(result, Ok(()));
         assert_eq!(bus.reads, [(0xfec0_0ffc, 4)]);
         assert_eq!(state.gpr[register::RAX], 0x5566_7788);

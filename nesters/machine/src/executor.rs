@@ -61,8 +61,23 @@ pub fn execute<M: GuestMemory, B: Bus>(
             let (_, flags) = arithmetic(access, instruction)?;
             set_flags(access.state, flags);
         }
-        Op::Stosb | Op::Stosw | Op::Stosd | Op::Stosq | Op::Lodsb | Op::Lodsw | Op::Lodsd | Op::Lodsq | Op::Movsb
-        | Op::Movsw | Op::Movsq | Op::Insb | Op::Insw | Op::Insd | Op::Outsb | Op::Outsw | Op::Outsd => {
+        Op::Stosb
+        | Op::Stosw
+        | Op::Stosd
+        | Op::Stosq
+        | Op::Lodsb
+        | Op::Lodsw
+        | Op::Lodsd
+        | Op::Lodsq
+        | Op::Movsb
+        | Op::Movsw
+        | Op::Movsq
+        | Op::Insb
+        | Op::Insw
+        | Op::Insd
+        | Op::Outsb
+        | Op::Outsw
+        | Op::Outsd => {
             return string(access, instruction);
         }
         // Also the name of an SSE instruction.
@@ -216,10 +231,8 @@ fn arithmetic<M: GuestMemory, B: Bus>(
             (result, a < b, sign(a) != sign(b) && sign(result) != sign(a))
         }
     };
-    let adjust = !matches!(
-        instruction.mnemonic(),
-        Mnemonic::And | Mnemonic::Test | Mnemonic::Or | Mnemonic::Xor
-    ) && (a ^ b ^ result) & 0x10 != 0;
+    let adjust = !matches!(instruction.mnemonic(), Mnemonic::And | Mnemonic::Test | Mnemonic::Or | Mnemonic::Xor)
+        && (a ^ b ^ result) & 0x10 != 0;
     let mut flags = 0;
     for (holds, flag) in [
         (carry, CARRY),

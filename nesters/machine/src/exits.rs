@@ -48,11 +48,8 @@ pub enum Action {
 }
 
 /// The groups that instruction emulation needs.
-const EMULATION: Groups = Groups::INSTRUCTION
-    .union(Groups::GENERAL)
-    .union(Groups::SEGMENTS)
-    .union(Groups::CONTROL)
-    .union(Groups::EFER);
+const EMULATION: Groups =
+    Groups::INSTRUCTION.union(Groups::GENERAL).union(Groups::SEGMENTS).union(Groups::CONTROL).union(Groups::EFER);
 
 /// Serves the exits of one machine.
 #[derive(Debug)]
@@ -76,10 +73,7 @@ const fn reply(actions: u64) -> MachineReply {
 }
 
 fn inject(event: Event) -> MachineReply {
-    MachineReply {
-        event: u64::from(event.information) | u64::from(event.error) << 32,
-        ..reply(MachineReply::INJECT)
-    }
+    MachineReply { event: u64::from(event.information) | u64::from(event.error) << 32, ..reply(MachineReply::INJECT) }
 }
 
 fn undefined() -> MachineReply {
@@ -218,9 +212,7 @@ impl<C: VirtualCpu, M: GuestMemory> Exits<C, M> {
             exit_reason::CPUID => self.cpuid(exit),
             exit_reason::HLT => Action::Reply(reply(MachineReply::ADVANCE | MachineReply::HALT)),
             // The caches are the host's.
-            exit_reason::WBINVD | exit_reason::INVD | exit_reason::PAUSE => {
-                Action::Reply(reply(MachineReply::ADVANCE))
-            }
+            exit_reason::WBINVD | exit_reason::INVD | exit_reason::PAUSE => Action::Reply(reply(MachineReply::ADVANCE)),
             // Control bits that the processor shown does not have, counters that it does not have.
             exit_reason::CONTROL_REGISTER | exit_reason::XSETBV | exit_reason::RDPMC => {
                 Action::Reply(general_protection())
@@ -273,7 +265,8 @@ impl<C: VirtualCpu, M: GuestMemory> Exits<C, M> {
                 _ => return self.fail(format!("the access to {:#x} cannot be emulated", exit.guest_physical)),
             }
         }
-        let changed = Groups::INSTRUCTION | Groups::GENERAL | if reply.actions == 0 { Groups::empty() } else { Groups::CONTROL };
+        let changed =
+            Groups::INSTRUCTION | Groups::GENERAL | if reply.actions == 0 { Groups::empty() } else { Groups::CONTROL };
         match self.cpu.set(&self.state, changed) {
             Ok(()) => after(effect, reply),
             Err(status) => self.fail(format!("its state cannot be set: {status:?}")),

@@ -97,12 +97,15 @@ pub fn load<M: GuestMemory>(
     let (kernel_start, kernel_end) = place_kernel(&image, low)?;
     let initrd_start = place_initrd(initrd.len() as u64, kernel_end, low.min(image.initrd_max.saturating_add(1)))?;
 
-    let boot_parameters = boot_parameters(&image, &Placement {
-        initrd_start: if initrd.is_empty() { 0 } else { initrd_start as u32 },
-        initrd_size: initrd.len() as u32,
-        low,
-        high: memory.layout().high(),
-    });
+    let boot_parameters = boot_parameters(
+        &image,
+        &Placement {
+            initrd_start: if initrd.is_empty() { 0 } else { initrd_start as u32 },
+            initrd_size: initrd.len() as u32,
+            low,
+            high: memory.layout().high(),
+        },
+    );
     let mut put = |address: u64, bytes: &[u8]| memory.write(GuestPhysical::new(address), bytes);
     let mut put_all = || -> Result<(), Unbacked> {
         put(kernel_start, image.payload)?;
@@ -185,9 +188,9 @@ fn page_tables(put: &mut impl FnMut(u64, &[u8]) -> Result<(), Unbacked>) -> Resu
     const PAGE: u64 = 0x83;
     let mut tables = [0; 6 * 4096];
     let mut entry = |at: usize, value: u64| tables[8 * at..8 * at + 8].copy_from_slice(&value.to_le_bytes());
-    entry(0, PAGE_TABLES + 0x1000 | TABLE);
+    entry(0, (PAGE_TABLES + 0x1000) | TABLE);
     for gigabyte in 0..4 {
-        entry(512 + gigabyte, PAGE_TABLES + 0x2000 + 0x1000 * gigabyte as u64 | TABLE);
+        entry(512 + gigabyte, (PAGE_TABLES + 0x2000 + 0x1000 * gigabyte as u64) | TABLE);
     }
     for page in 0..2048 {
         entry(1024 + page, (page as u64) << 21 | PAGE);
@@ -222,8 +225,8 @@ mod tests {
     use crate::bzimage::tests::kernel;
     use crate::memory::tests::TestMemory;
     use alloc::vec;
-    use protocols::address::GuestVirtual;
     use proptest::prelude::*;
+    use protocols::address::GuestVirtual;
 
     #[test]
     fn everything_is_in_its_place() {

@@ -430,7 +430,8 @@ pub(crate) mod tests {
         let size = prop::sample::select(vec![1u8, 2, 4]);
         let msr = prop_oneof![4 => 0x800u32..0x840, 1 => 0x1f0u32..0x300, 1 => Just(0x6e0u32), 1 => any::<u32>()];
         let mmio = prop_oneof![3 => prop::sample::select(vec![0xfec0_0000u64, 0xfec0_0010]), 1 => any::<u64>()];
-        let value = prop_oneof![2 => any::<u8>().prop_map(u64::from), 1 => any::<u32>().prop_map(u64::from), 1 => any::<u64>()];
+        let value =
+            prop_oneof![2 => any::<u8>().prop_map(u64::from), 1 => any::<u32>().prop_map(u64::from), 1 => any::<u64>()];
         prop_oneof![
             (port.clone(), size.clone()).prop_map(|(port, size)| Access::PortRead(port, size)),
             (port, size, value.clone()).prop_map(|(port, size, value)| Access::PortWrite(port, size, value as u32)),

@@ -29,7 +29,8 @@ impl Mtrrs {
 
     /// Whether `msr` is one of them.
     pub fn owns(msr: u32) -> bool {
-        matches!(msr, 0xfe | 0x2ff | 0x200..=0x20f | 0x250..=0x26f) && (msr < 0x250 || msr == 0x2ff || FIXED.contains(&msr))
+        matches!(msr, 0xfe | 0x2ff | 0x200..=0x20f | 0x250..=0x26f)
+            && (msr < 0x250 || msr == 0x2ff || FIXED.contains(&msr))
     }
 
     /// Reads `msr`.

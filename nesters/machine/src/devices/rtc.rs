@@ -83,12 +83,9 @@ impl Rtc {
         let (year, month, day) = date(days);
         let hour = (second / 3600) as u8;
         let control = self.memory[REGISTER_B];
-        let (hour, afternoon) = if control & HOURS_24 != 0 {
-            (hour, 0)
-        } else {
-            ((hour + 11) % 12 + 1, if hour >= 12 { 0x80 } else { 0 })
-        };
-        let encode = |value: u8| if control & BINARY != 0 { value } else { value / 10 << 4 | value % 10 };
+        let (hour, afternoon) =
+            if control & HOURS_24 != 0 { (hour, 0) } else { ((hour + 11) % 12 + 1, if hour >= 12 { 0x80 } else { 0 }) };
+        let encode = |value: u8| if control & BINARY != 0 { value } else { ((value / 10) << 4) | (value % 10) };
         for (index, value) in [
             (0, (second % 60) as u8),
             (2, (second / 60 % 60) as u8),
@@ -109,7 +106,11 @@ impl Rtc {
         let control = self.memory[REGISTER_B];
         let field = |index: usize, mask: u8| {
             let value = self.memory[index] & mask;
-            u64::from(if control & BINARY != 0 { value } else { (value >> 4).wrapping_mul(10).wrapping_add(value & 0xf) })
+            u64::from(if control & BINARY != 0 {
+                value
+            } else {
+                (value >> 4).wrapping_mul(10).wrapping_add(value & 0xf)
+            })
         };
         let hour = if control & HOURS_24 != 0 {
             field(4, 0xff)
