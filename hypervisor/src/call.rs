@@ -1,6 +1,8 @@
 //! The machine interface: the kernel's `VMCALL`s, decoded and checked.
 
-use protocols::machine::{Call, End, Status, VERSION};
+use protocols::address::HostPhysical;
+use protocols::machine::{Call, End, EptEntry, Status, VERSION};
+use protocols::policy::Kind;
 use zerocopy::TryFromBytes;
 
 use crate::cpu::Cpu;
@@ -8,10 +10,10 @@ use crate::kernel::{self, to_kernel};
 use crate::objects::KernelList;
 use crate::world::Next;
 use crate::world::kernel_register::{R10, RAX, RDI, RDX, RSI};
-use crate::{console, stop, virtual_cpu};
+use crate::{console, machine, stop, virtual_cpu};
 
-/// What a call returns: a value for RDX, where the call has one.
-type Answer = Result<Option<u64>, Status>;
+/// What a call returns in RAX, and in RDX where the call has a value.
+type Answer = (Status, Option<u64>);
 
 /// A `VMCALL` of the kernel's ring 0.
 #[inline(always)]
@@ -26,38 +28,71 @@ pub fn handle(cpu: &mut Cpu) -> Next {
 
 #[cold]
 fn other(cpu: &mut Cpu) {
-    let answer = match Call::try_read_from_bytes(&cpu.registers[RAX].to_le_bytes()) {
+    let (status, value) = match Call::try_read_from_bytes(&cpu.registers[RAX].to_le_bytes()) {
         Ok(call) => answer(cpu, call),
-        Err(_) => Err(Status::UnknownCall),
+        Err(_) => refused(Status::UnknownCall),
     };
-    let status = match answer {
-        Ok(value) => {
-            if let Some(value) = value {
-                cpu.registers[RDX] = value;
-            }
-            Status::Ok
-        }
-        Err(status) => status,
-    };
+    if let Some(value) = value {
+        cpu.registers[RDX] = value;
+    }
     cpu.registers[RAX] = status as u64;
+}
+
+const fn refused(status: Status) -> Answer {
+    (status, None)
+}
+
+fn done(result: Result<(), Status>) -> Answer {
+    (result.err().unwrap_or(Status::Ok), None)
+}
+
+fn value(result: Result<u64, Status>) -> Answer {
+    match result {
+        Ok(value) => (Status::Ok, Some(value)),
+        Err(status) => refused(status),
+    }
 }
 
 fn answer(cpu: &mut Cpu, call: Call) -> Answer {
     let [rdi, rsi, rdx, r10] = [RDI, RSI, RDX, R10].map(|register| cpu.registers[register]);
-    let _ = (rdx, r10);
     match call {
-        Call::Version => Ok(Some(VERSION)),
-        Call::WriteConsole => write_console(cpu, rdi, rsi),
-        Call::End if rdi == End::PowerOff as u64 => stop::power_off(),
-        Call::End if rdi == End::Reset as u64 => stop::reset(),
-        _ => Err(Status::UnknownCall),
+        // `handle` runs virtual CPUs.
+        Call::Run => refused(Status::UnknownCall),
+        Call::Version => (Status::Ok, Some(VERSION)),
+        Call::CreateMachine => value(list::<u64>(cpu, rdi, rsi).and_then(|list| machine::create(cpu, list))),
+        Call::Donate => done(list::<u64>(cpu, rdx, rsi).and_then(|list| machine::donate(cpu, rdi, list))),
+        Call::DestroyMachine => value(list::<u64>(cpu, rsi, rdx).and_then(|list| machine::destroy(cpu, rdi, list))),
+        Call::CreateVirtualCpu => value(virtual_cpu::create::create(cpu, rdi, HostPhysical::new(rsi))),
+        Call::DestroyVirtualCpu => done(virtual_cpu::create::destroy(cpu, rdi)),
+        Call::UpdateEpt => match list::<EptEntry>(cpu, rsi, rdx) {
+            Ok(list) => {
+                let (applied, result) = machine::update_ept(cpu, rdi, list);
+                (result.err().unwrap_or(Status::Ok), Some(applied))
+            }
+            Err(status) => (status, Some(0)),
+        },
+        Call::SetPolicy => match Kind::try_read_from_bytes(&rsi.to_le_bytes()) {
+            Ok(kind) => done(machine::set_policy(cpu, rdi, kind, rdx, r10)),
+            Err(_) => refused(Status::BadArgument),
+        },
+        Call::WriteConsole => done(list::<u8>(cpu, rdi, rsi).map(write_console)),
+        Call::End => match End::try_read_from_bytes(&rdi.to_le_bytes()) {
+            Ok(End::PowerOff) => stop::power_off(),
+            Ok(End::Reset) => stop::reset(),
+            Err(_) => refused(Status::BadArgument),
+        },
+        Call::ReadState => done(virtual_cpu::read_state(cpu, rdi, rsi)),
+        Call::DonatedFrames => value(machine::donated_frames(cpu, rdi)),
     }
 }
 
-fn write_console(cpu: &mut Cpu, address: u64, length: u64) -> Answer {
-    let list = KernelList::check::<u8>(&cpu.frames, address, length).ok_or(Status::BadAddress)?;
+/// A list in the kernel's memory.
+fn list<T>(cpu: &Cpu, address: u64, count: u64) -> Result<KernelList, Status> {
+    KernelList::check::<T>(&cpu.frames, address, count).ok_or(Status::BadAddress)
+}
+
+fn write_console(list: KernelList) {
     for index in 0..list.count() {
-        console::write(&[cpu.objects.read::<u8>(list, index)]);
+        console::write(&[list.read(index)]);
     }
-    Ok(None)
 }

@@ -16,6 +16,8 @@ pub struct Cpu {
     pub registers: [u64; 15],
     /// The general registers of the virtual CPU that runs, for the exit code.
     pub current: *mut u64,
+    /// VM exits so far, of the kernel and of all virtual CPUs.
+    pub exits: u64,
     /// The kernel's VMCS.
     pub kernel_vmcs: HostPhysical,
     /// What the processor can do.

@@ -135,12 +135,12 @@ impl Ept {
         Ok(table)
     }
 
-    /// Where `guest` is mapped to, with the rights.
-    pub fn translate(&self, tables: &impl Tables, guest: GuestPhysical) -> Option<(HostPhysical, u16)> {
+    /// Where `guest` is mapped to, with the rights, in tables that `read` reads as [`Tables::read`] does.
+    pub fn translate(&self, read: impl Fn(HostPhysical, usize) -> u64, guest: GuestPhysical) -> Option<(HostPhysical, u16)> {
         let guest = guest.get();
         let mut table = self.root;
         for level in (0..=ROOT_LEVEL).rev() {
-            let entry = tables.read(table, index(guest, level));
+            let entry = read(table, index(guest, level));
             if guest >= GUEST_LIMIT || !is_present(entry) {
                 return None;
             }

@@ -84,9 +84,9 @@ impl<'a> FrameTable<'a> {
         self.bytes.get((address.get() / PAGE_SIZE) as usize) == Some(&(class as u8))
     }
 
-    /// Whether the kernel may read and write the frame at `address` as memory (state pages included).
-    pub fn is_kernel_memory(&self, address: HostPhysical) -> bool {
-        self.bytes.get((address.get() / PAGE_SIZE) as usize).is_some_and(|&byte| byte <= STUCK || byte == Class::StatePage as u8)
+    /// Whether the frame at `address` is memory of the kernel's, and no state page.
+    pub fn is_plain_memory(&self, address: HostPhysical) -> bool {
+        self.bytes.get((address.get() / PAGE_SIZE) as usize).is_some_and(|&byte| byte <= STUCK)
     }
 
     /// Takes a frame of the kernel's that nothing maps and makes it `class`.

@@ -1,6 +1,7 @@
 //! The kernel: its VMCS, and the few exits it has. It runs as on a bare processor, but for its memory, VMX and CPUID.
 
 use protocols::address::{HostPhysical, PAGE_SIZE};
+use protocols::machine::STATISTICS_LEAF;
 use protocols::virtual_cpu::{Event, exit_reason as reason, segment};
 
 use crate::boot::prepare::Start;
@@ -93,6 +94,7 @@ pub unsafe fn write_vmcs(support: &Support, start: &Start, ept: u64, bitmap: Hos
 
 /// A VM exit of the kernel.
 pub(crate) extern "sysv64" fn exit(cpu: &mut Cpu) -> Next {
+    cpu.exits += 1;
     let exit_reason = vmread(Read::REASON) as u32;
     if exit_reason == reason::VMCALL {
         // The CPL is the DPL of SS (Intel SDM vol. 3C, 25.4.1).
@@ -192,6 +194,9 @@ pub fn inject_machine_check() {
 fn cpuid(cpu: &mut Cpu) {
     let (leaf, subleaf) = (cpu.registers[RAX] as u32, cpu.registers[RCX] as u32);
     let mut result = register::cpuid(leaf, subleaf);
+    if leaf == STATISTICS_LEAF {
+        (result.eax, result.ebx, result.ecx, result.edx) = (cpu.exits as u32, (cpu.exits >> 32) as u32, 0, 0);
+    }
     let cr4 = vmread(Guest::CR4);
     if leaf == 1 {
         result.ecx &= !(1 << 5 | 1 << 6 | 1 << 27);

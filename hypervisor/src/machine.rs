@@ -1,10 +1,317 @@
-//! d
-use protocols::address::HostPhysical;
-#[derive(Debug)]
-pub struct Machine {}
-#[derive(Debug)]
+//! Machines: made of donated frames, taken down step by step into the same frames.
+//!
+//! A machine's first frame is its control frame, and the frame's number its identifier. Three more hold its root EPT
+//! table, policy and MSR bitmap; the rest wait in a chain for EPT tables and virtual CPUs.
+
+use protocols::address::{GuestPhysical, HostPhysical, PAGE_SIZE};
+use protocols::machine::{EptEntry, MACHINE_FRAMES, Status};
+use protocols::policy::{Controls, CpuidEntry, Kind, MsrEntry};
+
+use crate::cpu::Cpu;
+use crate::ept::{Ept, GUEST_LIMIT, Tables};
+use crate::frames::{Class, FrameTable, Sort};
+use crate::mtrr::{UNCACHEABLE, WRITE_BACK};
+use crate::objects::{Chain, KernelList, read_entry, write_entry};
+use crate::virtual_cpu;
+use crate::vmx::instruction;
+use crate::policy;
+
+/// Tables taken down, or frames given back, in one step of a machine's end.
+const STEP: usize = 64;
+
+/// The frame of a machine's policy.
+#[derive(Clone, Copy, Debug)]
 pub struct PolicyFrame(HostPhysical);
-impl PolicyFrame { pub fn address(&self)->HostPhysical{self.0} }
-#[derive(Debug)]
+
+impl PolicyFrame {
+    /// Its address.
+    pub fn address(self) -> HostPhysical {
+        self.0
+    }
+}
+
+/// The frame of a machine's MSR bitmap.
+#[derive(Clone, Copy, Debug)]
 pub struct BitmapFrame(HostPhysical);
-impl BitmapFrame { pub fn address(&self)->HostPhysical{self.0} }
+
+impl BitmapFrame {
+    /// Its address.
+    pub fn address(self) -> HostPhysical {
+        self.0
+    }
+}
+
+/// A machine, in its control frame.
+#[derive(Debug)]
+pub struct Machine {
+    /// Root table of its EPT.
+    pub root: HostPhysical,
+    /// Its policy.
+    pub policy: PolicyFrame,
+    /// Its MSR bitmap.
+    pub bitmap: BitmapFrame,
+    /// Donated frames that are not in use.
+    pub free: Chain,
+    /// Its first virtual CPU's identifier, 0 for none.
+    pub first: u64,
+    /// It is being destroyed: nothing else is done with it.
+    ending: bool,
+    /// All is taken down but the control frame.
+    bare: bool,
+}
+
+impl Machine {
+    /// Whether it is being destroyed.
+    pub fn is_ending(&self) -> bool {
+        self.ending
+    }
+}
+
+/// The tables of a machine's EPT.
+struct MachineTables<'a, 'b> {
+    free: &'a mut Chain,
+    frames: &'a mut FrameTable<'b>,
+}
+
+impl Tables for MachineTables<'_, '_> {
+    fn allocate(&mut self) -> Option<HostPhysical> {
+        self.free.pop()
+    }
+    fn free(&mut self, table: HostPhysical) {
+        // SAFETY: the builder gives back a table that it took from the chain and has unlinked. Processors may cache
+        // it until the INVEPT that ends every update; nothing writes to it before.
+        unsafe { self.free.push(table) };
+    }
+    fn read(&self, table: HostPhysical, index: usize) -> u64 {
+        read_entry(table, index)
+    }
+    fn write(&mut self, table: HostPhysical, index: usize, entry: u64) {
+        write_entry(table, index, entry);
+    }
+    fn share(&mut self, host: HostPhysical, frames: u64) -> Result<u8, Status> {
+        Ok(match self.frames.share(host, frames)? {
+            Sort::Memory => WRITE_BACK,
+            Sort::Device => UNCACHEABLE,
+        })
+    }
+    fn release(&mut self, host: HostPhysical, frames: u64) {
+        self.frames.release(host, frames);
+    }
+}
+
+/// The machine `id`, if it is not being destroyed.
+fn find(cpu: &mut Cpu, id: u64) -> Result<(&mut Machine, &mut FrameTable<'static>), Status> {
+    let machine = cpu.objects.machine(&cpu.frames, id).filter(|machine| !machine.ending).ok_or(Status::NoObject)?;
+    Ok((machine, &mut cpu.frames))
+}
+
+/// Takes the frames of a list from the kernel, all or none.
+fn take(cpu: &mut Cpu, list: KernelList) -> Result<Chain, Status> {
+    for index in 0..list.count() {
+        let frame = HostPhysical::new(list.read(index));
+        let taken = cpu.frames.take(frame, Class::Donated).and_then(|()| {
+            cpu.kernel_memory.remove(frame).inspect_err(|_| cpu.frames.set(frame, Class::Kernel))
+        });
+        if let Err(status) = taken {
+            for index in (0..index).rev() {
+                let frame = HostPhysical::new(list.read(index));
+                cpu.frames.set(frame, Class::Kernel);
+                // The tables for this frame are there: it was mapped before.
+                let _ = cpu.kernel_memory.restore(frame);
+            }
+            return Err(status);
+        }
+    }
+    // The list itself may lie in a frame that the kernel donates with it: read it before anything is written.
+    let mut frames = heapless::Vec::<HostPhysical, 512>::new();
+    for index in 0..list.count() {
+        // A list inside a page has at most 512 words.
+        let _ = frames.push(HostPhysical::new(list.read(index)));
+    }
+    cpu.kernel_memory.flush();
+    let mut chain = Chain::EMPTY;
+    for frame in frames {
+        // SAFETY: the frame is memory that no EPT maps any more.
+        unsafe { chain.push(frame) };
+    }
+    Ok(chain)
+}
+
+/// [`protocols::machine::Call::CreateMachine`]: returns the identifier.
+pub fn create(cpu: &mut Cpu, list: KernelList) -> Result<u64, Status> {
+    if list.count() < MACHINE_FRAMES as u64 {
+        return Err(Status::NoFrames);
+    }
+    let mut free = take(cpu, list)?;
+    let mut next = || free.pop().ok_or(Status::NoFrames);
+    let (control, root, policy, bitmap) = (next()?, next()?, PolicyFrame(next()?), BitmapFrame(next()?));
+    policy::initialise_bitmap(cpu.objects.bitmap(&bitmap));
+    // Translations of an earlier machine with the same root must not live on. The pointer is valid: it cannot fail.
+    let _ = instruction::invept(Ept::pointer(root));
+    let machine = Machine { root, policy, bitmap, free, first: 0, ending: false, bare: false };
+    // SAFETY: the frame was just taken out of the chain.
+    unsafe { cpu.objects.place_machine(&mut cpu.frames, control, machine) };
+    Ok(control.get() / PAGE_SIZE)
+}
+
+/// [`protocols::machine::Call::Donate`].
+pub fn donate(cpu: &mut Cpu, id: u64, list: KernelList) -> Result<(), Status> {
+    find(cpu, id)?;
+    let mut taken = take(cpu, list)?;
+    let (machine, _) = find(cpu, id)?;
+    while let Some(frame) = taken.pop() {
+        // SAFETY: a donated frame, out of its chain.
+        unsafe { machine.free.push(frame) };
+    }
+    Ok(())
+}
+
+/// [`protocols::machine::Call::DonatedFrames`].
+pub fn donated_frames(cpu: &mut Cpu, id: u64) -> Result<u64, Status> {
+    find(cpu, id).map(|(machine, _)| machine.free.len())
+}
+
+/// Checks an entry of an EPT batch. What it maps is checked when it is mapped.
+fn check(entry: &EptEntry) -> Result<(), Status> {
+    let length = u64::from(entry.frames) * PAGE_SIZE;
+    let addresses = entry.guest.is_multiple_of(PAGE_SIZE) && (entry.rights == 0 || entry.host.is_multiple_of(PAGE_SIZE));
+    let ends = entry.guest.checked_add(length).is_some_and(|end| end <= GUEST_LIMIT)
+        && (entry.rights == 0 || entry.host.checked_add(length).is_some());
+    let rights = entry.rights == 0 || entry.rights <= 7 && entry.rights & EptEntry::READ != 0;
+    let memory_type = entry.memory_type == u16::from(UNCACHEABLE) || entry.memory_type == u16::from(WRITE_BACK);
+    match (addresses && ends, rights && memory_type) {
+        (true, true) => Ok(()),
+        (false, _) => Err(Status::BadAddress),
+        (_, false) => Err(Status::BadArgument),
+    }
+}
+
+/// [`protocols::machine::Call::UpdateEpt`]: returns how many entries were applied. The entry that was refused may have
+/// been applied in part, up to the frame that was refused; applying it again is harmless.
+pub fn update_ept(cpu: &mut Cpu, id: u64, list: KernelList) -> (u64, Result<(), Status>) {
+    let huge = cpu.support.huge_ept;
+    let (machine, frames) = match find(cpu, id) {
+        Ok(found) => found,
+        Err(status) => return (0, Err(status)),
+    };
+    let ept = Ept::new(machine.root, huge);
+    let mut tables = MachineTables { free: &mut machine.free, frames };
+    let (mut flush, mut applied, mut result) = (false, 0, Ok(()));
+    while applied < list.count() && result.is_ok() {
+        let entry: EptEntry = list.read(applied);
+        let guest = GuestPhysical::new(entry.guest);
+        let length = u64::from(entry.frames) * PAGE_SIZE;
+        result = check(&entry).and_then(|()| {
+            if entry.rights == 0 {
+                ept.unmap(&mut tables, guest, length)
+            } else {
+                ept.map(&mut tables, guest, HostPhysical::new(entry.host), length, entry.rights)
+            }
+        }).map(|changed| flush |= changed);
+        // A refused entry may have changed something before it was refused.
+        flush |= result.is_err();
+        applied += u64::from(result.is_ok());
+    }
+    if flush {
+        // The pointer is valid: it cannot fail.
+        let _ = instruction::invept(Ept::pointer(machine.root));
+    }
+    (applied, result)
+}
+
+/// [`protocols::machine::Call::SetPolicy`].
+pub fn set_policy(cpu: &mut Cpu, id: u64, kind: Kind, address: u64, count: u64) -> Result<(), Status> {
+    let (machine, _) = find(cpu, id)?;
+    let (policy, bitmap) = (machine.policy, machine.bitmap);
+    match kind {
+        Kind::Cpuid => {
+            let list = KernelList::check::<CpuidEntry>(&cpu.frames, address, count).ok_or(Status::BadAddress)?;
+            cpu.objects.policy(&policy).set_cpuid((0..count).map(|index| list.read(index)))
+        }
+        Kind::Msr => {
+            let list = KernelList::check::<MsrEntry>(&cpu.frames, address, count).ok_or(Status::BadAddress)?;
+            for index in 0..count {
+                let (policy, bitmap) = cpu.objects.policy_and_bitmap(&policy, &bitmap);
+                policy.set_msr(list.read(index), bitmap)?;
+            }
+            Ok(())
+        }
+        Kind::Controls if count == 1 => {
+            let list = KernelList::check::<Controls>(&cpu.frames, address, count).ok_or(Status::BadAddress)?;
+            let xcr0 = cpu.support.xcr0;
+            cpu.objects.policy(&policy).set_controls(list.read(0), xcr0)?;
+            virtual_cpu::create::apply_controls(cpu, id);
+            Ok(())
+        }
+        Kind::Controls => Err(Status::BadArgument),
+    }
+}
+
+/// [`protocols::machine::Call::DestroyMachine`]: writes frames that are the kernel's again to `list`; returns how many.
+pub fn destroy(cpu: &mut Cpu, id: u64, list: KernelList) -> Result<u64, Status> {
+    let Some(machine) = cpu.objects.machine(&cpu.frames, id) else {
+        // Gone, which a repeated call may find, or never there.
+        let gone = id.checked_mul(PAGE_SIZE).is_some_and(|address| cpu.frames.is(HostPhysical::new(address), Class::Kernel));
+        return if gone { Ok(0) } else { Err(Status::NoObject) };
+    };
+    machine.ending = true;
+    loop {
+        let Some(machine) = cpu.objects.machine(&cpu.frames, id) else { return Ok(0) };
+        if machine.first == 0 {
+            break;
+        }
+        let first = machine.first;
+        virtual_cpu::create::destroy(cpu, first)?;
+    }
+    let huge = cpu.support.huge_ept;
+    loop {
+        let Some(machine) = cpu.objects.machine(&cpu.frames, id) else { return Ok(0) };
+        if !machine.bare {
+            let mut tables = MachineTables { free: &mut machine.free, frames: &mut cpu.frames };
+            if Ept::new(machine.root, huge).prune(&mut tables, &mut STEP.clone()) {
+                machine.bare = true;
+                for frame in [machine.root, machine.policy.0, machine.bitmap.0] {
+                    // SAFETY: nothing uses these frames any more: there are no virtual CPUs and no mappings.
+                    unsafe { machine.free.push(frame) };
+                }
+            }
+        }
+        let (given, done) = give_back(cpu, id, list);
+        if given > 0 || done {
+            return Ok(given);
+        }
+    }
+}
+
+/// Gives free frames back, the control frame last. Returns how many, and whether there is no way on.
+fn give_back(cpu: &mut Cpu, id: u64, list: KernelList) -> (u64, bool) {
+    let limit = list.count().min(STEP as u64);
+    let mut given = 0;
+    while given < limit {
+        let Some(machine) = cpu.objects.machine(&cpu.frames, id) else { break };
+        let frame = match machine.free.pop() {
+            Some(frame) => frame,
+            None if machine.bare => {
+                let frame = HostPhysical::new(id * PAGE_SIZE);
+                let mut chain = Chain::EMPTY;
+                // SAFETY: the control frame; `machine` is not used any more. The chain zeroes it.
+                unsafe { chain.push(frame) };
+                chain.pop().unwrap_or(frame)
+            }
+            None => break,
+        };
+        cpu.frames.set(frame, Class::Kernel);
+        // The tables for this frame are there: it was mapped before.
+        let _ = cpu.kernel_memory.restore(frame);
+        list.write(given, frame.get());
+        given += 1;
+    }
+    (given, limit == 0)
+}
+
+/// Reads four words of a guest's memory at `guest`, for PAE page-directory pointers.
+pub fn read_pointers(frames: &FrameTable, root: HostPhysical, guest: GuestPhysical) -> Option<[u64; 4]> {
+    let (host, _) = Ept::new(root, true).translate(read_entry, guest)?;
+    let list = KernelList::check::<u64>(frames, host.get(), 4)?;
+    Some([0, 1, 2, 3].map(|index| list.read(index)))
+}

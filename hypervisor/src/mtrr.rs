@@ -144,7 +144,7 @@ mod tests {
     #[test]
     fn types_are_uniform_up_to_the_reported_end() {
         let mtrrs = Mtrrs::read(40, sea_bios);
-        assert_eq!(mtrrs.same_until(0x10_0000, 1 << 40), 0x4000_0000);
+        assert_eq!(mtrrs.same_until(0x10_0000, 1 << 40), 0xc000_0000);
         let mut at = 0;
         while at < 8 << 30 {
             let end = mtrrs.same_until(at, 8 << 30);

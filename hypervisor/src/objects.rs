@@ -181,6 +181,16 @@ impl Objects {
         unsafe { &mut *pointer::<[u8; 4096]>(bitmap.address()) }
     }
 
+    /// Both.
+    pub fn policy_and_bitmap(
+        &mut self,
+        machine_policy: &crate::machine::PolicyFrame,
+        bitmap: &crate::machine::BitmapFrame,
+    ) -> (&mut Policy, &mut [u8; 4096]) {
+        // SAFETY: as in `policy` and `bitmap`; they are different frames.
+        unsafe { (&mut *pointer::<Policy>(machine_policy.address()), &mut *pointer::<[u8; 4096]>(bitmap.address())) }
+    }
+
     /// Makes the virtual CPU `id` the one that runs.
     #[inline(always)]
     pub fn activate(&mut self, frames: &FrameTable, id: u64) -> Option<Active<'_>> {
@@ -210,23 +220,9 @@ impl Objects {
             self.running = ptr::null_mut();
         }
     }
-
-    /// The initial contents of a state page of the kernel's, or of any other structure in its memory: element `index`
-    /// of the array of `T` at `list`, which must not cross a page.
-    pub fn read<T: FromBytes + Copy>(&self, list: KernelList, index: u64) -> T {
-        // SAFETY: `KernelList` was checked to be aligned kernel memory inside one frame; T takes any bytes. The kernel
-        // does not run now.
-        unsafe { pointer::<T>(list.start).add(index as usize).read_volatile() }
-    }
-
-    /// Writes a word of a list of the kernel's.
-    pub fn write(&mut self, list: KernelList, index: u64, value: u64) {
-        // SAFETY: as in `read`.
-        unsafe { pointer::<u64>(list.start).add(index as usize).write_volatile(value) };
-    }
 }
 
-/// A list in the kernel's memory, checked.
+/// A list in the kernel's memory, checked, of values of one type.
 #[derive(Clone, Copy, Debug)]
 pub struct KernelList {
     start: HostPhysical,
@@ -239,7 +235,24 @@ impl KernelList {
         let length = count.checked_mul(size_of::<T>() as u64)?;
         let start = HostPhysical::new(start);
         let inside = length <= PAGE_SIZE - start.get() % PAGE_SIZE;
-        (inside && start.is_aligned(align_of::<T>() as u64) && frames.is_kernel_memory(start)).then_some(Self { start, count })
+        (inside && start.is_aligned(align_of::<T>() as u64) && frames.is_plain_memory(start)).then_some(Self { start, count })
+    }
+
+    /// Value `index`.
+    pub fn read<T: FromBytes>(self, index: u64) -> T {
+        let index = index.min(self.count.saturating_sub(1));
+        // SAFETY: `check` found aligned memory of the kernel's inside one frame, of which the monitor holds no
+        // reference, and the kernel does not run now; T takes any bytes. The index is in range, or the list is empty
+        // and its first byte's frame is read.
+        unsafe { pointer::<T>(self.start).add(index as usize).read_volatile() }
+    }
+
+    /// Sets word `index`, if there is one.
+    pub fn write(self, index: u64, value: u64) {
+        if index < self.count {
+            // SAFETY: as in `read`.
+            unsafe { pointer::<u64>(self.start).add(index as usize).write_volatile(value) };
+        }
     }
 
     /// How many values there are.

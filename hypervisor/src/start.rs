@@ -104,7 +104,7 @@ pub fn run(magic: u32, information: u32, started: u64) -> ! {
     let objects = unsafe { Objects::new() };
     let vpids = Vpids::new(own.vpids);
     let current = core::ptr::null_mut();
-    let cpu = Cpu { registers, current, kernel_vmcs, support, frames, kernel_memory, objects, vpids };
+    let cpu = Cpu { registers, current, exits: 0, kernel_vmcs, support, frames, kernel_memory, objects, vpids };
     report("entering", format_args!("the kernel"));
     console::release_screen();
     // SAFETY: once; the VMCS was filled above.

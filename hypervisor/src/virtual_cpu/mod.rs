@@ -1,11 +1,207 @@
-//! d
-use protocols::address::HostPhysical;
+//! Virtual CPUs: creation, entry, exits, and the groups of state between the shared page and the VMCS.
+//!
+//! What switches where: the VMCS switches segments, control registers, EFER, PAT, SYSENTER registers, DR7 and DEBUGCTL.
+//! The world switch switches the general registers. [`enter`] and [`exit`] carry CR2, which no VMCS field holds: it is
+//! saved at every exit to the kernel and loaded at every entry from there; the kernel's own CR2 is not kept over a run
+//! (a kernel reads it first thing in its page-fault handler). XCR0, x87 to AVX state, DR0 to DR3, DR6 and the SYSCALL
+//! registers are switched by the kernel. EFER and PAT need no exits: the VMCS holds them for each guest, and the
+//! processor itself checks what a guest writes to them.
+
+pub mod create;
+pub mod exit;
+pub mod state;
+
+use protocols::address::{HostPhysical, PAGE_SIZE};
+use protocols::machine::Status;
+use protocols::virtual_cpu::{Event, Groups, VirtualCpuState, exit_reason};
+
 use crate::cpu::Cpu;
+use crate::frames::FrameTable;
+use crate::kernel::to_kernel;
+use crate::objects::Active;
+use crate::register;
+use crate::vmx::controls::primary;
+use crate::vmx::field::{ControlField as Control, GuestField as Guest};
+use crate::vmx::instruction::{self, vmread, vmwrite, vmwrite_control};
 use crate::world::Next;
-pub mod exit { use crate::cpu::Cpu; use crate::world::Next;
- pub(crate) extern "sysv64" fn handle(_: &mut Cpu)->Next {Next::KERNEL}
- pub(crate) extern "sysv64" fn entry_failed(_: &mut Cpu)->Next {Next::KERNEL}
-}
+use crate::world::kernel_register::{RAX, RDI};
+
+/// RFLAGS.IF.
+const INTERRUPTS: u64 = 1 << 9;
+/// Interruptibility: blocking by STI and by MOV SS.
+const SHADOWS: u64 = 3;
+/// "VM entry with invalid control fields" (Intel SDM vol. 3C, 31.4): what a bad event is reported as.
+const INVALID_CONTROLS: u32 = 7;
+/// The mark of a posted interrupt.
+const POSTED: u32 = 0x100;
+
+/// The monitor's part of a virtual CPU, in its control frame.
 #[derive(Debug)]
-pub struct VirtualCpu { pub state: HostPhysical, pub policy: HostPhysical }
-pub fn run(_: &mut Cpu)->Next {Next::KERNEL}
+pub struct VirtualCpu {
+    /// Its VMCS.
+    pub vmcs: HostPhysical,
+    /// Its state page.
+    pub state: HostPhysical,
+    /// Its machine's policy.
+    pub policy: HostPhysical,
+    /// Its machine's root EPT table.
+    pub root: HostPhysical,
+    /// Its machine's identifier.
+    pub machine: u64,
+    /// The machine's next virtual CPU, 0 for none.
+    pub next: u64,
+    /// Its primary controls, without the interrupt window.
+    pub primary: u32,
+    /// Its VPID, 0 for none.
+    pub vpid: u16,
+    /// Its VMCS is launched.
+    pub launched: bool,
+    /// The interrupt window exits.
+    pub window: bool,
+}
+
+/// [`protocols::machine::Call::Run`]; the kernel is past its `VMCALL` already.
+#[inline(always)]
+pub fn run(cpu: &mut Cpu) -> Next {
+    let Some(active) = cpu.objects.activate(&cpu.frames, cpu.registers[RDI]) else {
+        cpu.registers[RAX] = Status::NoObject as u64;
+        return to_kernel();
+    };
+    cpu.registers[RAX] = Status::Ok as u64;
+    let vmcs = active.control.vmcs;
+    // SAFETY: the VMCS of a virtual CPU that exists was initialised when it was created.
+    if unsafe { instruction::vmptrld(vmcs) }.is_err() {
+        // Cannot happen; if it did, the kernel's VMCS is still current.
+        cpu.registers[RAX] = Status::NoObject as u64;
+        return to_kernel();
+    }
+    let (control, state) = (&*active.control, &*active.state);
+    let quiet = state.dirty == 0 && state.advance | state.posted | state.event.information == 0 && !control.window;
+    if quiet || prepare(&cpu.frames, active) {
+        match cpu.objects.running() {
+            Some(active) => enter(active),
+            None => to_kernel(),
+        }
+    } else {
+        exit::refuse(cpu, INVALID_CONTROLS)
+    }
+}
+
+/// [`protocols::machine::Call::ReadState`].
+pub fn read_state(cpu: &mut Cpu, id: u64, groups: u64) -> Result<(), Status> {
+    let mut result = Err(Status::NoObject);
+    create::with_vmcs(cpu, id, false, |_, active| {
+        // What the kernel changed and no entry has taken over yet is newer than the VMCS; a pending advance is due.
+        if active.state.dirty & Groups::INSTRUCTION.bits() == 0 {
+            advance(active.state);
+        }
+        let groups = Groups::from_bits_truncate(groups & !active.state.dirty) & Groups::VMCS;
+        state::read(active.state, groups);
+        active.state.valid |= groups.bits();
+        result = Ok(());
+    });
+    result
+}
+
+/// Enters the guest after the kernel ran.
+#[inline(always)]
+fn enter(active: Active) -> Next {
+    let Active { control, state, .. } = active;
+    if register::read_cr2() != state.cr2 {
+        register::write_cr2(state.cr2);
+    }
+    Next::virtual_cpu(&mut state.gpr, control.launched)
+}
+
+/// Brings what the kernel changed in the state page to the current VMCS. `false`: the entry would fail.
+#[inline(never)]
+fn prepare(frames: &FrameTable, active: Active) -> bool {
+    let Active { control, state, .. } = active;
+    let dirty = Groups::from_bits_truncate(state.dirty) & Groups::VMCS;
+    state.dirty = 0;
+    if !dirty.is_empty() {
+        state::write(state, dirty);
+        if dirty.intersects(Groups::CONTROL | Groups::EFER) {
+            // Only the pointers' own values can be wrong then, which the entry checks.
+            let _ = state::load_pointers(frames, control);
+        }
+        if dirty.contains(Groups::CONTROL) {
+            flush(control);
+        }
+    }
+    advance(state);
+    let event = state.event;
+    if event.information != 0 {
+        if !event.is_consistent() {
+            return false;
+        }
+        inject(event);
+        state.event = Event::default();
+    }
+    deliver_posted(control, state, event.is_valid());
+    true
+}
+
+/// Skips the instruction that caused the last exit, if the kernel asked for it.
+fn advance(state: &mut VirtualCpuState) {
+    if core::mem::take(&mut state.advance) != 0 {
+        let length = u64::from(state.exit.instruction_length & 15);
+        vmwrite(Guest::RIP, vmread(Guest::RIP).wrapping_add(length));
+        end_shadows();
+    }
+}
+
+/// Delivers the posted interrupt if the guest accepts it now and nothing else is being delivered; otherwise asks for an
+/// exit as soon as it does.
+fn deliver_posted(control: &mut VirtualCpu, state: &mut VirtualCpuState, busy: bool) {
+    if state.posted != 0 {
+        let accepts = vmread(Guest::RFLAGS) & INTERRUPTS != 0 && vmread(Guest::INTERRUPTIBILITY) & SHADOWS == 0;
+        if accepts && !busy {
+            inject(Event::interrupt(state.posted as u8));
+            state.posted = 0;
+        }
+    }
+    set_window(control, state.posted & POSTED != 0);
+}
+
+/// Sets whether the interrupt window exits.
+fn set_window(control: &mut VirtualCpu, window: bool) {
+    if control.window != window {
+        control.window = window;
+        let value = control.primary | if window { primary::INTERRUPT_WINDOW } else { 0 };
+        // SAFETY: the virtual CPU's own controls, with or without one more exit.
+        unsafe { vmwrite_control(Control::PRIMARY, u64::from(value)) };
+    }
+}
+
+/// The next entry delivers `event`, which is consistent.
+fn inject(event: Event) {
+    vmwrite(Guest::ENTRY_EVENT, u64::from(event.information));
+    vmwrite(Guest::ENTRY_ERROR_CODE, u64::from(event.error));
+    vmwrite(Guest::ENTRY_INSTRUCTION_LENGTH, u64::from(event.instruction_length));
+}
+
+/// Ends blocking by STI and MOV SS, as completing an instruction does.
+#[inline(always)]
+fn end_shadows() {
+    let interruptibility = vmread(Guest::INTERRUPTIBILITY);
+    if interruptibility & SHADOWS != 0 {
+        vmwrite(Guest::INTERRUPTIBILITY, interruptibility & !SHADOWS);
+    }
+}
+
+/// Drops the guest's cached translations; without a VPID every entry does.
+fn flush(control: &VirtualCpu) {
+    if control.vpid != 0 {
+        // The VPID is not 0: it cannot fail.
+        let _ = instruction::invvpid(control.vpid);
+    }
+}
+
+/// The identifier of the virtual CPU with the control frame `frame`.
+const fn identifier(frame: HostPhysical) -> u64 {
+    frame.get() / PAGE_SIZE
+}
+
+/// The reason that an entry which failed early is reported with.
+const FAILED_ENTRY: u32 = exit_reason::ENTRY_FAILURE | exit_reason::INVALID_GUEST_STATE;

@@ -1,0 +1,336 @@
+//! VM exits of virtual CPUs: what a table or a rule answers is answered here at once, everything else goes to the
+//! kernel.
+
+use protocols::policy::Controls;
+use protocols::virtual_cpu::{Event, ExitRecord, Groups, VirtualCpuState, exit_reason as reason, register};
+
+use super::{FAILED_ENTRY, VirtualCpu, end_shadows, flush, inject, set_window, state};
+use crate::cpu::Cpu;
+use crate::guest_rules::{self, CODE_64, LMA, OSXSAVE, PAE, PG, SMXE, VMXE, xcr0_is_valid};
+use crate::kernel::{self, to_kernel};
+use crate::objects::Active;
+use crate::register as processor;
+use crate::vmx::field::{GuestField as Guest, ReadField as Read};
+use crate::vmx::instruction::{self, vmread, vmwrite};
+use crate::world::Next;
+
+const UNDEFINED: Event = Event::exception(6, None);
+const PROTECTION: Event = Event::exception(13, Some(0));
+/// RFLAGS.TF.
+const TRAP: u64 = 1 << 8;
+/// Pending debug exceptions: single step.
+const SINGLE_STEP: u64 = 1 << 14;
+
+/// What became of an exit.
+enum Outcome {
+    /// The instruction is done: go on after it.
+    Done,
+    /// Go on where the guest is: an event was injected, or nothing happened.
+    Resume,
+    /// The kernel's.
+    Kernel,
+}
+
+/// A VM exit of the virtual CPU that runs.
+pub(crate) extern "sysv64" fn handle(cpu: &mut Cpu) -> Next {
+    cpu.exits += 1;
+    let exit_reason = vmread(Read::REASON) as u32;
+    let Some(active) = cpu.objects.running() else { return to_kernel() };
+    if exit_reason == reason::CPUID {
+        let Active { state, policy, .. } = active;
+        if cpuid(state, policy) {
+            step();
+            return Next::virtual_cpu(&mut state.gpr, true);
+        }
+    } else if exit_reason != reason::EXTERNAL_INTERRUPT && exit_reason != reason::IO {
+        return other(cpu, exit_reason);
+    }
+    leave(cpu, exit_reason)
+}
+
+/// Goes on after the instruction: as if the guest had executed it, single step included.
+#[inline(always)]
+fn step() {
+    vmwrite(Guest::RIP, vmread(Guest::RIP).wrapping_add(vmread(Read::INSTRUCTION_LENGTH)));
+    end_shadows();
+    if vmread(Guest::RFLAGS) & TRAP != 0 {
+        vmwrite(Guest::PENDING_DEBUG, vmread(Guest::PENDING_DEBUG) | SINGLE_STEP);
+    }
+}
+
+#[inline(never)]
+fn other(cpu: &mut Cpu, exit_reason: u32) -> Next {
+    let Some(active) = cpu.objects.running() else { return to_kernel() };
+    let flags = active.policy.controls().flags;
+    let outcome = match exit_reason {
+        reason::RDMSR => read_msr(active),
+        reason::WRMSR if active.policy.constant(active.state.gpr[register::RCX] as u32).is_some() => Outcome::Done,
+        reason::INTERRUPT_WINDOW => {
+            let Active { control, state, .. } = active;
+            if state.posted != 0 {
+                inject(Event::interrupt(state.posted as u8));
+                state.posted = 0;
+            }
+            set_window(control, false);
+            Outcome::Resume
+        }
+        reason::XSETBV => set_xcr0(active, cpu.support.xcr0),
+        reason::CONTROL_REGISTER => control_register(active, &cpu.frames),
+        reason::INVD | reason::WBINVD => Outcome::Done,
+        reason::VMCALL if flags & Controls::VMCALL == 0 || vmread(Guest::SS_ACCESS) >> 5 & 3 != 0 => raise(UNDEFINED),
+        reason::VMCLEAR..=reason::VMXON | reason::INVEPT | reason::INVVPID if flags & Controls::EXIT_ON_VMX == 0 => raise(UNDEFINED),
+        reason::GETSEC | reason::VMFUNC => raise(UNDEFINED),
+        _ => Outcome::Kernel,
+    };
+    match outcome {
+        Outcome::Done => step(),
+        Outcome::Resume => {}
+        Outcome::Kernel => return leave(cpu, exit_reason),
+    }
+    match cpu.objects.running() {
+        Some(active) => Next::virtual_cpu(&mut active.state.gpr, true),
+        None => to_kernel(),
+    }
+}
+
+fn raise(event: Event) -> Outcome {
+    inject(event);
+    Outcome::Resume
+}
+
+#[inline(always)]
+fn cpuid(state: &mut VirtualCpuState, policy: &crate::policy::Policy) -> bool {
+    let leaf = state.gpr[register::RAX] as u32;
+    let Some(answer) = policy.cpuid(leaf, state.gpr[register::RCX] as u32) else { return false };
+    let mut ecx = answer.ecx;
+    if leaf == 1 {
+        ecx = ecx & !(1 << 27) | u32::from(vmread(Guest::CR4) & OSXSAVE != 0) << 27;
+    }
+    state.gpr[register::RAX] = u64::from(answer.eax);
+    state.gpr[register::RBX] = u64::from(answer.ebx);
+    state.gpr[register::RCX] = u64::from(ecx);
+    state.gpr[register::RDX] = u64::from(answer.edx);
+    true
+}
+
+fn read_msr(active: Active) -> Outcome {
+    let gpr = &mut active.state.gpr;
+    let Some(value) = active.policy.constant(gpr[register::RCX] as u32) else { return Outcome::Kernel };
+    gpr[register::RAX] = value & 0xffff_ffff;
+    gpr[register::RDX] = value >> 32;
+    Outcome::Done
+}
+
+/// XSETBV: within the policy, the processor's XCR0 is the guest's from now on.
+fn set_xcr0(active: Active, possible: u64) -> Outcome {
+    let gpr = &active.state.gpr;
+    let value = gpr[register::RDX] << 32 | gpr[register::RAX] & 0xffff_ffff;
+    let allowed = active.policy.controls().xcr0_allowed & possible;
+    if gpr[register::RCX] as u32 != 0 || !xcr0_is_valid(value, allowed) {
+        return raise(PROTECTION);
+    }
+    processor::write_xcr0(value);
+    active.state.xcr0 = value;
+    Outcome::Done
+}
+
+/// A control register access that the masks or the controls made exit.
+fn control_register(active: Active, frames: &crate::frames::FrameTable) -> Outcome {
+    let qualification = vmread(Read::QUALIFICATION);
+    let index = (qualification >> 8 & 15) as usize;
+    let value = if index == register::RSP { vmread(Guest::RSP) } else { active.state.gpr[index] };
+    // A 32-bit guest's registers have 32 bits.
+    let code_64 = vmread(Guest::CS_ACCESS) & CODE_64 != 0 && vmread(Guest::EFER) & LMA != 0;
+    let value = if code_64 { value } else { value & 0xffff_ffff };
+    match (qualification & 15, qualification >> 4 & 3) {
+        (0, 0) => write_cr0(active.control, frames, value, code_64),
+        (4, 0) => write_cr4(active, frames, value),
+        _ => Outcome::Kernel,
+    }
+}
+
+fn write_cr0(control: &VirtualCpu, frames: &crate::frames::FrameTable, value: u64, code_64: bool) -> Outcome {
+    let (cr0, cr4, efer) = (state::read_cr0(), vmread(Guest::CR4), vmread(Guest::EFER));
+    let Some(write) = guest_rules::write_cr0(value, cr0, cr4, efer, code_64) else {
+        return raise(PROTECTION);
+    };
+    state::write_cr0(write.value);
+    if write.load_pointers && state::load_pointers(frames, control).is_none() {
+        state::write_cr0(cr0);
+        return raise(PROTECTION);
+    }
+    if write.efer != efer {
+        state::write_efer(write.efer);
+    }
+    if write.flush {
+        flush(control);
+    }
+    Outcome::Done
+}
+
+/// A write of CR4 that changes a bit the policy does not let the guest set: setting one is the kernel's to judge,
+/// clearing is done here.
+fn write_cr4(active: Active, frames: &crate::frames::FrameTable, value: u64) -> Outcome {
+    let old = state::read_cr4();
+    let allowed = active.policy.controls().cr4_allowed & !(VMXE | SMXE);
+    if value & !old & !allowed != 0 {
+        return Outcome::Kernel;
+    }
+    let (cr0, efer) = (vmread(Guest::CR0), vmread(Guest::EFER));
+    if value & PAE == 0 && efer & LMA != 0 {
+        return raise(PROTECTION);
+    }
+    state::write_cr4(value);
+    if cr0 & PG != 0 && state::load_pointers(frames, active.control).is_none() {
+        state::write_cr4(old);
+        return raise(PROTECTION);
+    }
+    flush(active.control);
+    Outcome::Done
+}
+
+/// Ends the run: records the exit, reads what is wanted, goes back to the kernel.
+#[inline(always)]
+fn leave(cpu: &mut Cpu, exit_reason: u32) -> Next {
+    let Some(active) = cpu.objects.running() else { return to_kernel() };
+    let Active { control, state, .. } = active;
+    control.launched = exit_reason & reason::ENTRY_FAILURE == 0 || control.launched;
+    state.cr2 = processor::read_cr2();
+    let mut exit = ExitRecord { reason: exit_reason, ..ExitRecord::default() };
+    if exit_reason == reason::IO {
+        exit.instruction_length = vmread(Read::INSTRUCTION_LENGTH) as u32;
+        exit.qualification = vmread(Read::QUALIFICATION);
+        // INS and OUTS (bit 4) use memory.
+        if exit.qualification & 1 << 4 != 0 {
+            exit.guest_linear = vmread(Read::GUEST_LINEAR);
+            exit.instruction = vmread(Read::INSTRUCTION_INFORMATION) as u32;
+        }
+    } else if exit_reason != reason::EXTERNAL_INTERRUPT {
+        describe(state, &mut exit);
+    }
+    state.exit = exit;
+    state.valid = state.wanted & Groups::VMCS.bits();
+    if state.valid != 0 {
+        state::read(state, Groups::from_bits_truncate(state.valid));
+    }
+    // SAFETY: the kernel's VMCS was launched before. It cannot fail.
+    let _ = unsafe { instruction::vmptrld(cpu.kernel_vmcs) };
+    if exit.reason == reason::EXCEPTION_OR_NMI || exit.reason == reason::MACHINE_CHECK_ON_ENTRY | reason::ENTRY_FAILURE {
+        pass_on(&exit);
+    }
+    to_kernel()
+}
+
+/// Fills in an exit record, by reason, and keeps an event whose delivery the exit interrupted.
+#[inline(never)]
+fn describe(state: &mut VirtualCpuState, exit: &mut ExitRecord) {
+    if exit.reason & reason::ENTRY_FAILURE != 0 {
+        exit.qualification = vmread(Read::QUALIFICATION);
+        keep_event(state);
+        return;
+    }
+    let mut vectoring = false;
+    match exit.reason {
+        reason::EXCEPTION_OR_NMI => {
+            exit.interruption = vmread(Read::INTERRUPTION) as u32;
+            exit.interruption_error =
+                if exit.interruption & Event::HAS_ERROR != 0 { vmread(Read::INTERRUPTION_ERROR) as u32 } else { 0 };
+            exit.qualification = vmread(Read::QUALIFICATION);
+            exit.instruction_length = vmread(Read::INSTRUCTION_LENGTH) as u32;
+            if exit.interruption & 1 << 12 != 0 && exit.interruption & 0xff != 8 {
+                block_nmi();
+            }
+            vectoring = true;
+        }
+        reason::EPT_VIOLATION | reason::EPT_MISCONFIGURATION => {
+            exit.qualification = vmread(Read::QUALIFICATION);
+            exit.guest_physical = vmread(Read::GUEST_PHYSICAL);
+            // Bit 7: there is a linear address.
+            exit.guest_linear = if exit.qualification & 1 << 7 != 0 { vmread(Read::GUEST_LINEAR) } else { 0 };
+            vectoring = true;
+        }
+        reason::HLT | reason::VMCALL | reason::RDMSR | reason::WRMSR | reason::CPUID => {
+            exit.instruction_length = vmread(Read::INSTRUCTION_LENGTH) as u32;
+        }
+        reason::TRIPLE_FAULT | reason::INIT => {}
+        reason::TASK_SWITCH => {
+            exit.qualification = vmread(Read::QUALIFICATION);
+            exit.instruction_length = vmread(Read::INSTRUCTION_LENGTH) as u32;
+            vectoring = true;
+        }
+        _ => {
+            exit.instruction_length = vmread(Read::INSTRUCTION_LENGTH) as u32;
+            exit.qualification = vmread(Read::QUALIFICATION);
+            exit.instruction = vmread(Read::INSTRUCTION_INFORMATION) as u32;
+        }
+    }
+    if vectoring {
+        keep_vectoring(state, exit);
+    }
+}
+
+/// Events that were being delivered come again at the next entry (Intel SDM vol. 3C, 28.2.4).
+fn keep_vectoring(state: &mut VirtualCpuState, exit: &ExitRecord) {
+    let information = vmread(Read::VECTORING) as u32;
+    if information & Event::VALID == 0 {
+        // An IRET that unblocked NMIs before it faulted did not finish: they are still blocked (28.2.3).
+        if exit.reason == reason::EPT_VIOLATION && exit.qualification & 1 << 12 != 0 {
+            block_nmi();
+        }
+        return;
+    }
+    let information = information & (Event::VALID | 0xfff);
+    let error = if information & Event::HAS_ERROR != 0 { vmread(Read::VECTORING_ERROR) as u32 } else { 0 };
+    let instruction_length = if matches!(information >> 8 & 7, 4..=6) { vmread(Read::INSTRUCTION_LENGTH) as u32 } else { 0 };
+    if information >> 8 & 7 == 2 {
+        // The NMI's own blocking would forbid to inject it again.
+        vmwrite(Guest::INTERRUPTIBILITY, vmread(Guest::INTERRUPTIBILITY) & !8);
+    }
+    state.event = Event { information, error, instruction_length, reserved: 0 };
+}
+
+fn block_nmi() {
+    vmwrite(Guest::INTERRUPTIBILITY, vmread(Guest::INTERRUPTIBILITY) | 8);
+}
+
+/// An entry that failed did not deliver its event: back into the state page with it.
+fn keep_event(state: &mut VirtualCpuState) {
+    let information = vmread(Guest::ENTRY_EVENT) as u32;
+    if information & Event::VALID != 0 {
+        let error = vmread(Guest::ENTRY_ERROR_CODE) as u32;
+        let instruction_length = vmread(Guest::ENTRY_INSTRUCTION_LENGTH) as u32;
+        state.event = Event { information, error, instruction_length, reserved: 0 };
+        vmwrite(Guest::ENTRY_EVENT, 0);
+    }
+}
+
+/// NMIs and machine checks are the kernel's own, whoever ran when they came. Its VMCS is current.
+#[cold]
+fn pass_on(exit: &ExitRecord) {
+    let (kind, vector) = (exit.interruption >> 8 & 7, exit.interruption & 0xff);
+    if exit.reason == reason::EXCEPTION_OR_NMI && kind == 2 {
+        kernel::inject_nmi();
+    } else if exit.reason != reason::EXCEPTION_OR_NMI || vector == 18 {
+        kernel::inject_machine_check();
+    }
+}
+
+/// VMLAUNCH or VMRESUME failed before it loaded anything of the guest.
+pub(crate) extern "sysv64" fn entry_failed(cpu: &mut Cpu) -> Next {
+    let error = vmread(Read::INSTRUCTION_ERROR) as u32;
+    refuse(cpu, error)
+}
+
+/// Reports an entry that failed early as an exit.
+#[cold]
+pub fn refuse(cpu: &mut Cpu, instruction_error: u32) -> Next {
+    if let Some(Active { state, .. }) = cpu.objects.running() {
+        keep_event(state);
+        state.exit = ExitRecord { reason: FAILED_ENTRY, instruction_error, ..ExitRecord::default() };
+        state.valid = state.wanted & Groups::VMCS.bits();
+        state::read(state, Groups::from_bits_truncate(state.valid));
+    }
+    // SAFETY: the kernel's VMCS was launched before. It cannot fail.
+    let _ = unsafe { instruction::vmptrld(cpu.kernel_vmcs) };
+    to_kernel()
+}

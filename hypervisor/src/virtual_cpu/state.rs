@@ -1,0 +1,191 @@
+//! The groups of state: between the shared page and the current VMCS.
+
+use protocols::virtual_cpu::{Groups, Segment, VirtualCpuState, register};
+
+use super::VirtualCpu;
+use super::create::pointers_at;
+use crate::frames::FrameTable;
+use crate::guest_rules::{CR0_OWNED, LMA, real_cr0, real_cr4, uses_pointers};
+use crate::machine::read_pointers;
+use crate::vmx::controls::entry;
+use crate::vmx::field::{ControlField as Control, GuestField as Guest};
+use crate::vmx::instruction::{vmread, vmwrite, vmwrite_control};
+
+/// Writes `groups` to the VMCS. Values that a VM entry does not accept make it fail, which is the kernel's to see.
+pub fn write(state: &VirtualCpuState, groups: Groups) {
+    let pairs = |pairs: &[(Guest, u64)]| {
+        for &(field, value) in pairs {
+            vmwrite(field, value);
+        }
+    };
+    if groups.contains(Groups::INSTRUCTION) {
+        pairs(&[(Guest::RIP, state.rip), (Guest::RSP, state.gpr[register::RSP]), (Guest::RFLAGS, state.rflags)]);
+    }
+    if groups.contains(Groups::INTERRUPTIBILITY) {
+        pairs(&[
+            (Guest::INTERRUPTIBILITY, u64::from(state.interruptibility)),
+            (Guest::ACTIVITY, u64::from(state.activity)),
+            (Guest::PENDING_DEBUG, state.pending_debug),
+        ]);
+    }
+    if groups.contains(Groups::SEGMENTS) {
+        for (index, segment) in state.segments.iter().enumerate() {
+            pairs(&[
+                (Guest::selector(index), u64::from(segment.selector)),
+                (Guest::base(index), segment.base),
+                (Guest::limit(index), u64::from(segment.limit)),
+                (Guest::access(index), access_to_vmcs(segment.access)),
+            ]);
+        }
+    }
+    if groups.contains(Groups::TABLES) {
+        pairs(&[
+            (Guest::GDTR_BASE, state.gdtr.base),
+            (Guest::GDTR_LIMIT, state.gdtr.limit),
+            (Guest::IDTR_BASE, state.idtr.base),
+            (Guest::IDTR_LIMIT, state.idtr.limit),
+        ]);
+    }
+    if groups.contains(Groups::EFER) {
+        write_efer(state.efer);
+        pairs(&[(Guest::PAT, state.pat)]);
+    }
+    if groups.contains(Groups::CONTROL) {
+        write_cr0(state.cr0);
+        pairs(&[(Guest::CR3, state.cr3)]);
+        write_cr4(state.cr4);
+    }
+    if groups.contains(Groups::SYSENTER) {
+        pairs(&[
+            (Guest::SYSENTER_CS, state.sysenter_cs),
+            (Guest::SYSENTER_ESP, state.sysenter_esp),
+            (Guest::SYSENTER_EIP, state.sysenter_eip),
+        ]);
+    }
+    if groups.contains(Groups::DEBUG) {
+        pairs(&[(Guest::DR7, state.dr7), (Guest::DEBUGCTL, state.debugctl)]);
+    }
+}
+
+/// Reads `groups` from the VMCS. DR0 to DR3, DR6 and XCR0 are the kernel's to know; CR2 is always current.
+pub fn read(state: &mut VirtualCpuState, groups: Groups) {
+    if groups.contains(Groups::INSTRUCTION) {
+        state.rip = vmread(Guest::RIP);
+        state.gpr[register::RSP] = vmread(Guest::RSP);
+        state.rflags = vmread(Guest::RFLAGS);
+    }
+    if groups.contains(Groups::INTERRUPTIBILITY) {
+        state.interruptibility = vmread(Guest::INTERRUPTIBILITY) as u32;
+        state.activity = vmread(Guest::ACTIVITY) as u32;
+        state.pending_debug = vmread(Guest::PENDING_DEBUG);
+    }
+    if groups.contains(Groups::SEGMENTS) {
+        for (index, segment) in state.segments.iter_mut().enumerate() {
+            *segment = Segment {
+                base: vmread(Guest::base(index)),
+                limit: vmread(Guest::limit(index)) as u32,
+                access: access_from_vmcs(vmread(Guest::access(index))),
+                selector: vmread(Guest::selector(index)) as u16,
+            };
+        }
+    }
+    if groups.contains(Groups::TABLES) {
+        state.gdtr.base = vmread(Guest::GDTR_BASE);
+        state.gdtr.limit = vmread(Guest::GDTR_LIMIT);
+        state.idtr.base = vmread(Guest::IDTR_BASE);
+        state.idtr.limit = vmread(Guest::IDTR_LIMIT);
+    }
+    if groups.contains(Groups::CONTROL) {
+        state.cr0 = read_cr0();
+        state.cr3 = vmread(Guest::CR3);
+        state.cr4 = read_cr4();
+    }
+    if groups.contains(Groups::EFER) {
+        state.efer = vmread(Guest::EFER);
+        state.pat = vmread(Guest::PAT);
+    }
+    if groups.contains(Groups::SYSENTER) {
+        state.sysenter_cs = vmread(Guest::SYSENTER_CS);
+        state.sysenter_esp = vmread(Guest::SYSENTER_ESP);
+        state.sysenter_eip = vmread(Guest::SYSENTER_EIP);
+    }
+    if groups.contains(Groups::DEBUG) {
+        state.dr7 = vmread(Guest::DR7);
+        state.debugctl = vmread(Guest::DEBUGCTL);
+    }
+}
+
+/// CR0 as the guest reads it.
+pub fn read_cr0() -> u64 {
+    vmread(Guest::CR0) & !CR0_OWNED | vmread(Guest::CR0_SHADOW) & CR0_OWNED
+}
+
+/// CR4 as the guest reads it.
+pub fn read_cr4() -> u64 {
+    let owned = vmread(Control::CR4_MASK);
+    vmread(Guest::CR4) & !owned | vmread(Guest::CR4_SHADOW) & owned
+}
+
+/// Sets CR0 as the guest reads it.
+pub fn write_cr0(value: u64) {
+    vmwrite(Guest::CR0, real_cr0(value));
+    vmwrite(Guest::CR0_SHADOW, value);
+}
+
+/// Sets CR4 as the guest reads it.
+pub fn write_cr4(value: u64) {
+    vmwrite(Guest::CR4, real_cr4(value));
+    vmwrite(Guest::CR4_SHADOW, value);
+}
+
+/// Sets EFER, and with it the mode of the next entry.
+pub fn write_efer(value: u64) {
+    vmwrite(Guest::EFER, value);
+    let long = if value & LMA != 0 { u64::from(entry::GUEST_64) } else { 0 };
+    let controls = vmread(Control::ENTRY) & !u64::from(entry::GUEST_64) | long;
+    // SAFETY: the bit says in which mode the guest is; a wrong one fails the entry.
+    unsafe { vmwrite_control(Control::ENTRY, controls) };
+}
+
+/// Loads the page-directory pointers where the guest uses PAE paging, as a write of CR3 does (Intel SDM vol. 3A,
+/// 4.4.1). `None`: they are not in the guest's memory, or bad.
+pub fn load_pointers(frames: &FrameTable, control: &VirtualCpu) -> Option<()> {
+    if !uses_pointers(vmread(Guest::CR0), vmread(Guest::CR4), vmread(Guest::EFER)) {
+        return Some(());
+    }
+    let pointers = read_pointers(frames, control.root, pointers_at(vmread(Guest::CR3)))?;
+    // Bits 2:1 and 8:5 of a present pointer are reserved.
+    if pointers.iter().any(|pointer| pointer & 1 != 0 && pointer & 0x1e6 != 0) {
+        return None;
+    }
+    for (field, value) in [Guest::PDPTE0, Guest::PDPTE1, Guest::PDPTE2, Guest::PDPTE3].into_iter().zip(pointers) {
+        vmwrite(field, value);
+    }
+    Some(())
+}
+
+/// Access rights for the VMCS: bit 16 is "unusable", bits 11:8 are reserved.
+const fn access_to_vmcs(access: u16) -> u64 {
+    let unusable = if access & Segment::UNUSABLE != 0 { 1 << 16 } else { 0 };
+    (access & 0xf0ff) as u64 | unusable
+}
+
+/// Access rights for the state page.
+const fn access_from_vmcs(access: u64) -> u16 {
+    let unusable = if access >> 16 & 1 != 0 { Segment::UNUSABLE } else { 0 };
+    access as u16 & 0xf0ff | unusable
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn access_rights_go_both_ways() {
+        for access in [0x93, 0xa09b, 0x8b, Segment::UNUSABLE, 0xc093 | Segment::UNUSABLE] {
+            assert_eq!(access_from_vmcs(access_to_vmcs(access)), access);
+        }
+        assert_eq!(access_to_vmcs(Segment::UNUSABLE), 0x1_0000);
+        assert_eq!(access_to_vmcs(0xffff), 0x1_f0ff, "reserved bits never reach the VMCS");
+    }
+}
