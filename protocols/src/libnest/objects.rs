@@ -207,19 +207,25 @@ handle! {
 impl Mapping {
     /// Makes `size` bytes of `region` from `offset` on appear in `space` from `start` on, with `rights`.
     pub fn new(region: &Region, offset: u64, space: &Space, start: u64, size: u64, rights: Rights) -> Result<Self> {
-        let mapping = Self { place: create(call::mapping_create)? };
-        let state = MappingState { offset, start, size, rights: rights.bits() };
-        let (region, space) = (region.reference()?, space.reference()?);
-        // SAFETY: Space handles are of Spaces that the program has created, so this changes no memory of its own.
-        unsafe { call::mapping_set_state(mapping.address(), &state, region.address(), space.address()) }?;
+        let mut mapping = Self { place: create(call::mapping_create)? };
+        mapping.set(region, offset, space, start, size, rights)?;
         Ok(mapping)
     }
 
-    /// Moves it: sets its state, its Region and its Space, the latter two from References that the program has got from its own
-    /// handles.
-    pub fn set_state(&self, state: &MappingState, region: &Reference, space: &Reference) -> Result<()> {
-        // SAFETY: References to Spaces come from Space handles, which are never of the program's own Space.
-        unsafe { call::mapping_set_state(self.address(), state, region.address(), space.address()) }
+    /// Changes what appears where, at once.
+    pub fn set(
+        &mut self,
+        region: &Region,
+        offset: u64,
+        space: &Space,
+        start: u64,
+        size: u64,
+        rights: Rights,
+    ) -> Result<()> {
+        let state = MappingState { offset, start, size, rights: rights.bits() };
+        let (region, space) = (region.reference()?, space.reference()?);
+        // SAFETY: Space handles are of Spaces that the program has created, so this changes no memory of its own.
+        unsafe { call::mapping_set_state(self.address(), &state, region.address(), space.address()) }
     }
 }
 

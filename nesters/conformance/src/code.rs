@@ -1,0 +1,164 @@
+//! The instructions that native children and micro-guests run: position-independent, each routine a slice of bytes.
+#![allow(unsafe_code)]
+
+use core::arch::global_asm;
+
+/// Defines functions that return the machine code of their assembly.
+macro_rules! routines {
+    ($($(#[$doc:meta])* $name:ident: $($line:literal),+ $(,)?;)*) => {$(
+        global_asm!(
+            ".pushsection .rodata.routines, \"a\", @progbits",
+            ".balign 16, 0x90",
+            concat!(".globl nestor_code_", stringify!($name), ", nestor_code_", stringify!($name), "_end"),
+            concat!("nestor_code_", stringify!($name), ":"),
+            $($line,)+
+            concat!("nestor_code_", stringify!($name), "_end:"),
+            ".popsection",
+        );
+
+        $(#[$doc])*
+        pub fn $name() -> &'static [u8] {
+            unsafe extern "C" {
+                #[link_name = concat!("nestor_code_", stringify!($name))]
+                static START: u8;
+                #[link_name = concat!("nestor_code_", stringify!($name), "_end")]
+                static END: u8;
+            }
+            let (start, end) = (&raw const START, &raw const END);
+            // SAFETY: the assembly above defines both symbols, around bytes of read-only data.
+            unsafe { core::slice::from_raw_parts(start, end.addr() - start.addr()) }
+        }
+    )*};
+}
+
+routines! {
+    /// A call as the registers say; then #UD.
+    system_call: "syscall", "ud2";
+    /// Reads the word at RDI into RAX.
+    read: "mov rax, [rdi]", "ud2";
+    /// Writes RSI to RDI.
+    write: "mov [rdi], rsi", "ud2";
+    /// Jumps to RDI.
+    jump: "jmp rdi";
+    /// Counts at RDI for ever.
+    count: "2: inc qword ptr [rdi]", "jmp 2b";
+    /// Divides by zero.
+    divide: "xor ecx, ecx", "xor edx, edx", "div ecx";
+    /// A breakpoint.
+    breakpoint: "int3", "ud2";
+    /// Privileged: HLT.
+    halt: "hlt", "ud2";
+    /// Privileged: a port.
+    port_in: "mov edx, 0x3f8", "in al, dx", "ud2";
+    /// Privileged: interrupts off.
+    interrupts_off: "cli", "ud2";
+    /// Privileged: an MSR.
+    read_msr: "mov ecx, 0x1b", "rdmsr", "ud2";
+    /// Privileged: a control register.
+    read_control: "mov rax, cr3", "ud2";
+    /// The kernel's own way to the monitor.
+    vmcall: "mov eax, 10", "xor edi, edi", "vmcall", "ud2";
+    /// Reads FS:0 into RAX.
+    read_fs: "mov rax, fs:[0]", "ud2";
+    /// Fills XMM0 to XMM2 with RDI, and checks RSI times that they hold it. RAX: how often they did not.
+    keep_vectors:
+        "xor eax, eax",
+        "movq xmm0, rdi",
+        "movq xmm1, rdi",
+        "movq xmm2, rdi",
+        "2: movq rdx, xmm0",
+        "cmp rdx, rdi",
+        "jne 3f",
+        "movq rdx, xmm2",
+        "cmp rdx, rdi",
+        "je 4f",
+        "3: inc rax",
+        "4: dec rsi",
+        "jnz 2b",
+        "ud2";
+    /// Calls the Port of Reference RDI with RSI for ever.
+    call_for_ever: "2: mov eax, 0xa0", "syscall", "test rax, rax", "jz 2b", "ud2";
+    /// Serves the Portset at RDI for ever: replies each message with its first word one higher.
+    serve_for_ever:
+        "mov rbx, rdi",
+        "xor r15d, r15d",
+        "mov eax, 0xa3",
+        "syscall",
+        "2: inc rsi",
+        "mov rdi, rbx",
+        "xor r15d, r15d",
+        "mov eax, 0xa4",
+        "syscall",
+        "jmp 2b";
+
+    /// Micro-guest: a call as the registers say; then a write to port 0x400.
+    guest_call: "vmcall", "out 0xf0, al", "hlt";
+    /// Micro-guest: CPUID of RAX and RCX; then a write to port 0xf0.
+    guest_cpuid: "cpuid", "out 0xf0, al", "hlt";
+    /// Micro-guest: reads port 0x60, writes what it read to port 0xf0.
+    guest_port: "in al, 0x60", "out 0xf0, al", "hlt";
+    /// Micro-guest: reads MSR RCX.
+    guest_read_msr: "rdmsr", "out 0xf0, al", "hlt";
+    /// Micro-guest: writes MSR RCX.
+    guest_write_msr: "wrmsr", "out 0xf0, al", "hlt";
+    /// Micro-guest: reads the word at RDI.
+    guest_read: "mov rax, [rdi]", "out 0xf0, al", "hlt";
+    /// Micro-guest: writes RSI to RDI.
+    guest_write: "mov [rdi], rsi", "out 0xf0, al", "hlt";
+    /// Micro-guest: counts at RDI for ever, interrupts off.
+    guest_count: "cli", "2: inc qword ptr [rdi]", "jmp 2b";
+    /// Micro-guest: waits for interrupts.
+    guest_wait: "sti", "2: hlt", "out 0xf0, al", "jmp 2b";
+    /// Micro-guest: triple fault.
+    guest_triple_fault: "lidt [rdi]", "ud2";
+    /// Micro-guest: an undefined instruction.
+    guest_undefined: "ud2";
+    /// Micro-guest: VMXON.
+    guest_vmxon: "vmxon [rdi]", "out 0xf0, al", "hlt";
+    /// Micro-guest: writes to port 0xf0 RCX times, then to port 0xf1.
+    guest_flood: "2: out 0xf0, al", "dec rcx", "jnz 2b", "out 0xf1, al", "hlt";
+    /// Micro-guest: sets XCR0 to RAX.
+    guest_set_xcr0: "xor ecx, ecx", "xor edx, edx", "xsetbv", "out 0xf0, al", "hlt";
+    /// Micro-guest: sets CR4 to RAX.
+    guest_set_cr4: "mov cr4, rax", "out 0xf0, al", "hlt";
+    /// Micro-guest: reads the time stamp counter.
+    guest_read_time: "rdtsc", "out 0xf0, al", "hlt";
+    /// Micro-guest: makes calls with the numbers of a generator seeded by RBX for RBP rounds.
+    guest_random_calls:
+        "2:",
+        "mov r11, rbx", "shl r11, 13", "xor rbx, r11",
+        "mov r11, rbx", "shr r11, 7", "xor rbx, r11",
+        "mov r11, rbx", "shl r11, 17", "xor rbx, r11",
+        "mov rax, rbx", "and eax, 0xff",
+        "mov rdi, rbx", "shr rdi, 8", "and edi, 0x1fffc0",
+        "mov rsi, rbx", "shr rsi, 24", "and esi, 0x1fffc0",
+        "mov rdx, rbx", "shr rdx, 40", "and edx, 0x1fff",
+        "mov r10, rdi",
+        "mov r8, rsi",
+        "mov r15d, 1",
+        "vmcall",
+        "dec rbp",
+        "jnz 2b",
+        "out 0xf0, al",
+        "hlt";
+    /// Micro-guest: 256 interrupt handlers, 16 bytes apart: each writes to port 0x500 plus its vector, then returns.
+    guest_handlers:
+        ".set nestor_vector, 0",
+        ".rept 256",
+        ".balign 16, 0x90",
+        "mov edx, 0x500 + nestor_vector",
+        "out dx, al",
+        "iretq",
+        ".set nestor_vector, nestor_vector + 1",
+        ".endr",
+        ".balign 16, 0x90";
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn routines_are_what_was_assembled() {
+        assert_eq!(super::system_call(), [0x0f, 0x05, 0x0f, 0x0b]);
+        assert_eq!(super::guest_handlers().len(), 256 * 16);
+    }
+}

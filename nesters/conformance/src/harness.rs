@@ -1,0 +1,155 @@
+//! Running tests and judging them.
+
+use alloc::format;
+use alloc::string::String;
+use core::fmt::{self, Write};
+
+use protocols::libc::console::Console;
+use protocols::libc::time;
+use protocols::libnest::memory::OutOfRange;
+use protocols::libnest::{Event, Message, Port, Result, Server, Status};
+use protocols::parent::Outcome;
+use protocols::startup::Startup;
+
+/// Why a test fails.
+#[derive(Debug)]
+pub struct Failure(pub String);
+
+impl From<Status> for Failure {
+    fn from(status: Status) -> Self {
+        Self(format!("unexpected status {status:?}"))
+    }
+}
+
+impl From<OutOfRange> for Failure {
+    fn from(_: OutOfRange) -> Self {
+        Self("the test reaches outside its memory".into())
+    }
+}
+
+/// How a test ends.
+pub type Verdict = core::result::Result<(), Failure>;
+
+/// A test.
+pub type Test = (&'static str, fn(&mut Bench) -> Verdict);
+
+/// Fails the test with a formatted reason.
+macro_rules! fail {
+    ($($text:tt)*) => {
+        return Err($crate::harness::Failure(alloc::format!($($text)*)))
+    };
+}
+
+/// Fails the test unless both are equal.
+macro_rules! require {
+    ($left:expr, $right:expr $(,)?) => {{
+        let (left, right) = (&$left, &$right);
+        if *left != *right {
+            $crate::harness::fail!("{} is {left:x?}, not {right:x?} (line {})", stringify!($left), line!());
+        }
+    }};
+}
+pub(crate) use {fail, require};
+
+/// What tests share: the server at which all children's messages arrive.
+#[derive(Debug)]
+pub struct Bench {
+    server: Server,
+    frequency: u64,
+    aliases: u64,
+}
+
+impl Bench {
+    /// A Port that the bench serves, with an alias that no other has.
+    pub fn port(&mut self) -> Result<Port> {
+        self.aliases += 1;
+        self.server.port(self.aliases)
+    }
+
+    /// The alias of the Port that was made last.
+    pub fn last_alias(&self) -> u64 {
+        self.aliases
+    }
+
+    /// The server.
+    pub fn server(&mut self) -> &mut Server {
+        &mut self.server
+    }
+
+    /// A deadline after which a test has failed: two seconds from now.
+    pub fn deadline(&self) -> Option<u64> {
+        Some(time::now() + 2 * self.frequency)
+    }
+
+    /// A deadline in so many microseconds.
+    pub fn microseconds(&self, count: u64) -> Option<u64> {
+        Some(time::now() + time::ticks(count, 1_000_000, self.frequency))
+    }
+
+    /// Waits for a message; the client received last is given up.
+    pub fn receive(&mut self) -> Event {
+        let deadline = self.deadline();
+        self.server.receive(deadline)
+    }
+
+    /// Replies, then waits for a message.
+    pub fn reply(&mut self, reply: &Message) -> Event {
+        let deadline = self.deadline();
+        self.server.reply_and_receive(reply, deadline)
+    }
+}
+
+/// Runs the tests whose names the arguments select, and prints how they end.
+pub fn run(startup: &'static Startup, groups: &[&[Test]]) -> Outcome {
+    let mut console = Console::new(startup.parent);
+    let (mut passed, mut failed) = (0, 0);
+    for &(name, test) in groups.iter().copied().flatten() {
+        if !selects(startup.arguments(), name) {
+            continue;
+        }
+        print(&mut console, format_args!("test {name} ... "));
+        match one(startup, test) {
+            Ok(()) => {
+                passed += 1;
+                print(&mut console, format_args!("ok\r\n"));
+            }
+            Err(Failure(why)) => {
+                failed += 1;
+                print(&mut console, format_args!("FAILED: {why}\r\n"));
+            }
+        }
+    }
+    print(&mut console, format_args!("conformance: {passed} passed, {failed} failed\r\n"));
+    if failed == 0 { Outcome::Done } else { Outcome::Failed }
+}
+
+/// Runs one test with a bench of its own, which takes all waiting clients with it.
+fn one(startup: &'static Startup, test: fn(&mut Bench) -> Verdict) -> Verdict {
+    let mut bench = Bench { server: Server::new()?, frequency: startup.tsc_frequency.max(1), aliases: 0 };
+    test(&mut bench)
+}
+
+fn print(console: &mut Console, text: fmt::Arguments<'_>) {
+    // Writing to the console cannot fail; a Display that fails leaves its line cut short.
+    let _ = console.write_fmt(text);
+    console.flush();
+}
+
+/// Whether the arguments select a test: they are empty, or one of their words is part of its name.
+fn selects(arguments: &str, name: &str) -> bool {
+    let mut words = arguments.split_whitespace().peekable();
+    words.peek().is_none() || words.any(|word| name.contains(word))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::selects;
+
+    #[test]
+    fn arguments_select_tests_by_part_of_their_name() {
+        assert!(selects("", "port::alias"));
+        assert!(selects("  ", "port::alias"));
+        assert!(selects("space port", "port::alias"));
+        assert!(!selects("space thread", "port::alias"));
+    }
+}

@@ -1,0 +1,197 @@
+//! Nonsense: random calls, from a native child and from a machine. The kernel must go on as if nothing had been.
+
+use protocols::api::{Call, OBJECT_SIZE, Run, SpaceKind};
+use protocols::exception::MachineReply;
+use protocols::libc::system_call;
+use protocols::libc::time;
+use protocols::libnest::objects::destroy;
+use protocols::libnest::server::resume;
+use protocols::libnest::{Event, Space};
+use protocols::policy::Controls;
+use protocols::virtual_cpu::exit_reason as reason;
+use protocols::virtual_cpu::register::{R8, R10, R15, RAX, RBP, RBX, RDI, RDX, RSI};
+
+use crate::code;
+use crate::guest::{self, CODE, Guest};
+use crate::harness::{Bench, Failure, Test, Verdict, fail, require};
+use crate::native::{Answer, DATA, Native};
+
+/// The tests.
+pub const TESTS: &[Test] = &[
+    ("hostile::random_calls", random_calls),
+    ("hostile::random_calls_from_a_machine", random_calls_from_a_machine),
+    ("hostile::random_states", random_states),
+    ("hostile::allowance_lent_and_lost", allowance_lent_and_lost),
+];
+
+/// Marsaglia's xorshift64.
+struct Random(u64);
+
+impl Random {
+    fn next(&mut self) -> u64 {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        self.0
+    }
+
+    /// One of several.
+    fn pick<T: Copy>(&mut self, choices: &[T]) -> T {
+        choices[self.next() as usize % choices.len()]
+    }
+}
+
+/// A seed of its own for each run; a failure names it.
+fn seed() -> u64 {
+    time::now() | 1
+}
+
+fn named(result: Verdict, seed: u64) -> Verdict {
+    result.map_err(|Failure(why)| Failure(alloc::format!("{why} (seed {seed:#x})")))
+}
+
+/// Destroys whatever a child has made of its memory.
+fn clear(region: &protocols::libnest::Region, start: u64) -> Result<usize, Failure> {
+    let mut count = 0;
+    while let Some((offset, kind)) = region.search(0)? {
+        destroy(kind, start + offset)?;
+        count += 1;
+    }
+    Ok(count)
+}
+
+fn random_calls(bench: &mut Bench) -> Verdict {
+    let seed = seed();
+    named(random_calls_with(bench, seed), seed)
+}
+
+fn random_calls_with(bench: &mut Bench, seed: u64) -> Verdict {
+    let mut random = Random(seed);
+    let mut child = Native::new(bench)?;
+    // A way to itself: a Reference to its own Space, so that its calls go further.
+    let own = child.own_address(DATA);
+    system_call::reference_create(own)?;
+    system_call::space_reference(child.space.address(), own)?;
+    let calls = [
+        0x30, 0x31, 0x35, 0x40, 0x41, 0x43, 0x45, 0x46, 0x47, 0x50, 0x51, 0x53, 0x55, 0x60, 0x61, 0x63, 0x70, 0x71,
+        0x73, 0x74, 0x75, 0x76, 0x80, 0x81, 0x83, 0x84, 0x85, 0x86, 0x87, 0x90, 0x91, 0x96, 0x97, 0xa0, 0xa1, 0xa2,
+        0xa3, 0xa4, 0x30, 0x40, 0x50, 0x60, 0x70, 0x80, 0x90,
+    ];
+    for round in 0..3000u32 {
+        let argument = |random: &mut Random| match random.next() % 8 {
+            0 => random.next(),
+            1 => random.next() % 16,
+            2 => random.pick(&[0, 0x1000, u64::MAX, 1 << 47, DATA + 1, DATA + 0x7fc1, 0xffff_8000_0000_0000]),
+            _ => DATA + random.next() % 24 * OBJECT_SIZE,
+        };
+        let number = if random.next().is_multiple_of(64) { random.next() } else { random.pick(&calls) };
+        let mut registers = [(RAX, number), (RDI, 0), (RSI, 0), (RDX, 0), (R10, 0), (R8, 0), (R15, 1)];
+        for (_, value) in &mut registers[1..6] {
+            *value = argument(&mut random);
+        }
+        // States and policies that calls read: the child's data hold random words.
+        if round.is_multiple_of(8) {
+            for _ in 0..16 {
+                let word = random.pick(&[0, 1, 0x1000, 0x2000, 7, 15, DATA, random.0, DATA + 0x1000]);
+                child.write(DATA + 0x600 + random.next() % 64 * 8, word)?;
+            }
+        }
+        child.thread.stop()?;
+        child.begin(code::system_call(), &registers)?;
+        let soon = bench.microseconds(400);
+        match bench.server().receive(soon) {
+            // It may wait for good, or have destroyed its own Mappings.
+            Event::TimedOut => {}
+            Event::Exception { .. } => {}
+            event => fail!("round {round}: {event:x?}"),
+        }
+        let state = child.space.state()?;
+        if state.used > state.allowance {
+            fail!("round {round}: {} of {} frames used", state.used, state.allowance);
+        }
+    }
+    child.thread.stop()?;
+    clear(&child.region, child.memory.address())?;
+    // All is as it was: the child runs, and its use is what it was.
+    let mut fresh = Native::new(bench)?;
+    require!(matches!(fresh.call(bench, Call::ThreadSelf, &[])?, Answer::Done(_)), true);
+    Ok(())
+}
+
+fn random_calls_from_a_machine(bench: &mut Bench) -> Verdict {
+    let seed = seed();
+    named(random_calls_from_a_machine_with(bench, seed), seed)
+}
+
+fn random_calls_from_a_machine_with(bench: &mut Bench, seed: u64) -> Verdict {
+    let guest = Guest::new(bench, code::guest_random_calls(), &[(RBX, seed), (RBP, 4000)])?;
+    guest.allow(Controls::VMCALL, 0)?;
+    guest.cpu.go()?;
+    let soon = bench.microseconds(20_000);
+    let mut event = bench.server().receive(soon);
+    for _ in 0..6000 {
+        let reply = match event {
+            Event::MachineExit { exit, .. } if guest::port(&exit) == Some(guest::END_PORT) => break,
+            // Misuse: the guest goes on behind its call.
+            Event::MachineExit { exit, .. } if exit.reason as u32 == reason::VMCALL => {
+                MachineReply { actions: MachineReply::ADVANCE, ..Default::default() }
+            }
+            Event::TimedOut => {
+                // It waits for good in a call: on to the next.
+                let mut state = guest.state()?;
+                state.rip = CODE;
+                let groups = protocols::virtual_cpu::Groups::INSTRUCTION;
+                guest.cpu.set_state(&state, groups, Run::Go)?;
+                MachineReply::default()
+            }
+            _ => break,
+        };
+        let soon = bench.microseconds(2000);
+        event = bench.server().reply_and_receive(&protocols::libnest::server::machine(reply), soon);
+    }
+    guest.cpu.stop()?;
+    clear(&guest.region, guest.memory.address())?;
+    let mut fresh = Guest::new(bench, code::guest_undefined(), &[])?;
+    require!(guest::vector(&fresh.start(bench)?), Some(6));
+    Ok(())
+}
+
+fn random_states(bench: &mut Bench) -> Verdict {
+    let seed = seed();
+    named(random_states_with(bench, seed), seed)
+}
+
+fn random_states_with(bench: &mut Bench, seed: u64) -> Verdict {
+    let mut random = Random(seed);
+    let child = Native::new(bench)?;
+    let mut reply = [0; 8];
+    for _ in 0..1000 {
+        let mut state = child.thread.native_state()?;
+        for register in &mut state.gpr {
+            *register = random.next();
+        }
+        state.rip = random.pick(&[crate::native::CODE, random.0, DATA, 0]);
+        state.rflags = random.pick(&[2, random.0, 0x102, 0x202]);
+        state.fs_base = random.pick(&[0, random.0, DATA]);
+        // Whatever is accepted runs, to its first exception.
+        let _ = child.thread.set_native_state(&state, Run::Go);
+        let soon = bench.microseconds(100);
+        bench.server().reply_and_receive(&reply, soon);
+        reply = if random.next().is_multiple_of(2) { resume() } else { [random.next(); 8] };
+    }
+    child.thread.stop()?;
+    Ok(())
+}
+
+fn allowance_lent_and_lost(bench: &mut Bench) -> Verdict {
+    // A child lends its allowance down a chain of Spaces and is destroyed in the middle of it.
+    for _ in 0..10 {
+        let mut child = Native::new(bench)?;
+        require!(child.status(bench, Call::SpaceCreate, &[DATA, 0, 20])?, 0);
+        require!(child.status(bench, Call::SpaceCreate, &[DATA + 64, 1, 20])?, 0);
+        let Native { space, region, memory, .. } = &mut child;
+        *space = Space::new(SpaceKind::Native, 4)?;
+        require!(clear(region, memory.address())?, 2);
+    }
+    Ok(())
+}

@@ -1,0 +1,66 @@
+//! Tests of the low-level API and of machines, inside the running system.
+//!
+//! A nester that the root nester starts as a child (`start conformance name=test memory=… -- [filter]`). Each test builds what it
+//! needs of its own memory: native children that run a few instructions, and micro-guests in machine Spaces. It prints
+//! `test <name> ... ok` or `test <name> ... FAILED: <why>` for each, `conformance: N passed, M failed` at the end, and ends
+//! `Done` or `Failed`.
+//!
+//! Its arguments are words that a test's name must contain one of, or one of the [roles](roles): ways in which a nester
+//! can misbehave, for tests of what holds it.
+//!
+//! **Refuses** to test what host tests can: the mapping hierarchy, decoding, policy tables. What is tested here is that kernel
+//! and monitor do on the (emulated) hardware what the API says.
+//!
+//! **Invariants.** Every test leaves nothing behind; the harness checks that. A test that hangs fails after its
+//! deadline; it does not hang the others.
+//!
+//! To add a test, write one function in the module of the object it is about and name it in that module's `TESTS`.
+//!
+//! | module | about | unsafe |
+//! |---|---|---|
+//! | [`harness`] | running tests and judging them | no |
+//! | [`native`] | native children that run a few instructions | no |
+//! | [`guest`] | micro-guests | no |
+//! | [`code`] | the instructions that both run | yes: symbols of assembly |
+//! | [`objects`], [`mapping`], [`region`], [`port`], [`space`], [`thread`], [`machine`] | tests, by object | no |
+//! | [`hostile`] | tests with nonsense | no |
+//! | [`roles`] | misbehaving as a whole | yes: crashing |
+#![cfg_attr(not(test), no_std)]
+#![deny(unsafe_code)]
+
+extern crate alloc;
+
+pub mod code;
+pub mod guest;
+pub mod harness;
+pub mod hostile;
+pub mod machine;
+pub mod mapping;
+pub mod native;
+pub mod objects;
+pub mod port;
+pub mod region;
+pub mod roles;
+pub mod space;
+pub mod thread;
+
+use protocols::parent::Outcome;
+use protocols::startup::Startup;
+
+/// Runs the tests, or the role that the arguments name.
+pub fn run(startup: &'static Startup) -> Outcome {
+    if let Some(outcome) = roles::play(startup) {
+        return outcome;
+    }
+    let groups = [
+        objects::TESTS,
+        mapping::TESTS,
+        region::TESTS,
+        port::TESTS,
+        space::TESTS,
+        thread::TESTS,
+        machine::TESTS,
+        hostile::TESTS,
+    ];
+    harness::run(startup, &groups)
+}

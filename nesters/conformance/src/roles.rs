@@ -1,0 +1,59 @@
+//! Misbehaving as a whole: ways in which a nester can fail, for tests of what holds it.
+//!
+//! | argument | what the program does |
+//! |---|---|
+//! | `crash` | writes where it has no memory |
+//! | `misuse` | destroys an object that does not exist |
+//! | `panic` | panics |
+//! | `fail` | ends as failed |
+//! | `done` | ends as it should, at once |
+//! | `spin` | runs for ever without a call |
+//! | `flood` | writes to its console for ever |
+//! | `log-flood` | writes to the system's log for ever |
+//! | `destroy-console` | destroys its console Port, then ends as it should |
+#![allow(unsafe_code)]
+
+use protocols::libc::{log, system_call};
+use protocols::parent::{CONSOLE_PORT, Outcome};
+use protocols::startup::Startup;
+
+/// Plays the role that the arguments name. `None` if they name none.
+pub fn play(startup: &'static Startup) -> Option<Outcome> {
+    match startup.arguments() {
+        "crash" => crash(),
+        "misuse" => {
+            // Misuse is an exception, so that there is no result.
+            let _ = system_call::port_destroy(CONSOLE_PORT + 0x200);
+            Some(Outcome::Done)
+        }
+        "panic" => panic!("as the arguments say"),
+        "fail" => Some(Outcome::Failed),
+        "done" => Some(Outcome::Done),
+        "spin" => loop {
+            core::hint::spin_loop();
+        },
+        "flood" => {
+            let mut console = protocols::libc::console::Console::new(startup.parent);
+            loop {
+                console.write(b"all work and no play makes a dull machine\r\n");
+            }
+        }
+        "log-flood" => loop {
+            log::line(format_args!("all work and no play"));
+        },
+        "destroy-console" => {
+            // The Port exists; if the kernel does not destroy it, the test that plays this role sees it.
+            let _ = system_call::port_destroy(CONSOLE_PORT);
+            Some(Outcome::Done)
+        }
+        _ => None,
+    }
+}
+
+/// Writes where there is no memory.
+fn crash() -> ! {
+    // SAFETY: nothing is mapped at this address, so that the write is an exception, after which nothing runs.
+    unsafe {
+        core::arch::asm!("mov qword ptr [0x10], rax", "ud2", options(noreturn, nostack));
+    }
+}

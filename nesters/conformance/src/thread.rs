@@ -1,0 +1,308 @@
+//! Native threads: their state, their exceptions, their time.
+
+use alloc::format;
+
+use protocols::address::PAGE_SIZE;
+use protocols::api::{Call, NativeState, OBJECT_SIZE, Rights, Run, Status};
+use protocols::exception::{MISUSE, Misuse};
+use protocols::libc::system_call;
+use protocols::libnest::server::{resume, stop};
+use protocols::libnest::{Event, Mapping, Thread};
+use protocols::virtual_cpu::register::{R8, RAX, RCX, RDI, RDX, RSI};
+
+use crate::code;
+use crate::harness::{Bench, Failure, Test, Verdict, fail, require};
+use crate::native::{Answer, CODE, DATA, HOLE, Native};
+
+/// The tests.
+pub const TESTS: &[Test] = &[
+    ("thread::exceptions", exceptions),
+    ("thread::privileged_instructions", privileged_instructions),
+    ("thread::page_faults", page_faults),
+    ("thread::misuse_says_which_call", misuse_says_which_call),
+    ("thread::keeper_changes_registers", keeper_changes_registers),
+    ("thread::keeper_stops_it", keeper_stops_it),
+    ("thread::keeper_replies_nonsense", keeper_replies_nonsense),
+    ("thread::keeper_never_replies", keeper_never_replies),
+    ("thread::without_a_keeper", without_a_keeper),
+    ("thread::state_survives", state_survives),
+    ("thread::impossible_states", impossible_states),
+    ("thread::spinning_threads_are_preempted", spinning_threads_are_preempted),
+    ("thread::vector_registers_are_its_own", vector_registers_are_its_own),
+    ("thread::fs_base", fs_base),
+    ("thread::own_object", own_object),
+    ("thread::calls_keep_registers", calls_keep_registers),
+];
+
+fn exceptions(bench: &mut Bench) -> Verdict {
+    let mut child = Native::new(bench)?;
+    require!(child.run(bench, code::divide(), &[])?, Answer::Exception(0, 0));
+    require!(child.run(bench, code::breakpoint(), &[])?, Answer::Exception(3, 0));
+    require!(matches!(child.run(bench, code::halt(), &[])?, Answer::Exception(13, _)), true);
+    // A non-canonical address is no page fault.
+    let answer = child.run(bench, code::read(), &[(RDI, 1 << 63)])?;
+    require!(matches!(answer, Answer::Exception(13, _)), true);
+    Ok(())
+}
+
+fn privileged_instructions(bench: &mut Bench) -> Verdict {
+    let mut child = Native::new(bench)?;
+    let routines = [
+        ("hlt", code::halt()),
+        ("in", code::port_in()),
+        ("cli", code::interrupts_off()),
+        ("rdmsr", code::read_msr()),
+        ("mov cr3", code::read_control()),
+    ];
+    for (name, routine) in routines {
+        match child.run(bench, routine, &[])? {
+            Answer::Exception(13, _) => {}
+            answer => fail!("{name}: {answer:?}"),
+        }
+    }
+    // The monitor does not listen to ring 3.
+    let Answer::Done(state) = child.run(bench, code::vmcall(), &[])? else { fail!("vmcall") };
+    require!((state.rip - CODE, state.gpr[RAX]), (7, 10));
+    Ok(())
+}
+
+fn page_faults(bench: &mut Bench) -> Verdict {
+    let mut child = Native::new(bench)?;
+    for address in [0, HOLE, 0x7fff_ffff_f000, DATA + crate::native::DATA_SIZE, 0xffff_8000_0000_0000, u64::MAX - 7] {
+        let page = |answer| match answer {
+            Answer::Exception(14, at) => at == address,
+            _ => false,
+        };
+        require!((address, page(child.run(bench, code::read(), &[(RDI, address)])?)), (address, true));
+        require!((address, page(child.run(bench, code::write(), &[(RDI, address)])?)), (address, true));
+        require!((address, page(child.run(bench, code::jump(), &[(RDI, address)])?)), (address, true));
+    }
+    require!(child.run(bench, code::write(), &[(RDI, CODE)])?, Answer::Exception(14, CODE));
+    require!(child.run(bench, code::jump(), &[(RDI, DATA)])?, Answer::Exception(14, DATA));
+    Ok(())
+}
+
+fn misuse_says_which_call(bench: &mut Bench) -> Verdict {
+    let mut child = Native::new(bench)?;
+    child.begin(code::system_call(), &[(RAX, Call::PortDestroy as u64), (RDI, DATA)])?;
+    let Event::Exception { exception, .. } = bench.receive() else { fail!("no exception") };
+    require!((exception.vector, exception.error), (MISUSE, Misuse::NoObject as u64));
+    require!(exception.address, Call::PortDestroy as u64);
+    require!((CODE..CODE + 3).contains(&exception.rip), true);
+    Ok(())
+}
+
+fn keeper_changes_registers(bench: &mut Bench) -> Verdict {
+    let mut child = Native::new(bench)?;
+    require!(child.run(bench, code::read(), &[(RDI, HOLE)])?, Answer::Exception(14, HOLE));
+    let mut state = child.thread.native_state()?;
+    require!((state.rip, state.gpr[RDI]), (CODE, HOLE));
+    child.write(DATA, 31)?;
+    state.gpr[RDI] = DATA;
+    state.gpr[R8] = 0x8888;
+    child.thread.set_native_state(&state, Run::Unchanged)?;
+    let event = bench.reply(&resume());
+    let Answer::Done(state) = child.answer(event)? else { fail!("it did not go on") };
+    require!((state.gpr[RAX], state.gpr[R8], state.rip), (31, 0x8888, CODE + 3));
+    Ok(())
+}
+
+/// Fails unless nothing is heard of the child for a while.
+fn silence(bench: &mut Bench) -> Verdict {
+    let soon = bench.microseconds(1500);
+    match bench.server().receive(soon) {
+        Event::TimedOut => Ok(()),
+        event => fail!("{event:x?}"),
+    }
+}
+
+fn keeper_stops_it(bench: &mut Bench) -> Verdict {
+    let mut child = Native::new(bench)?;
+    child.run(bench, code::divide(), &[])?;
+    let soon = bench.microseconds(1500);
+    require!(bench.server().reply_and_receive(&stop(), soon), Event::TimedOut);
+    require!(child.thread.native_state()?.stopped, 1);
+    Ok(())
+}
+
+fn keeper_replies_nonsense(bench: &mut Bench) -> Verdict {
+    let mut child = Native::new(bench)?;
+    child.run(bench, code::divide(), &[])?;
+    let soon = bench.microseconds(1500);
+    require!(bench.server().reply_and_receive(&[0x1234_5678; 8], soon), Event::TimedOut);
+    require!(child.thread.native_state()?.stopped, 1);
+    Ok(())
+}
+
+fn keeper_never_replies(bench: &mut Bench) -> Verdict {
+    let mut child = Native::new(bench)?;
+    let mut other = Native::new(bench)?;
+    child.run(bench, code::divide(), &[])?;
+    // Turning to somebody else gives the thread up; it stops, others go on.
+    require!(other.run(bench, code::breakpoint(), &[])?, Answer::Exception(3, 0));
+    require!(child.thread.native_state()?.stopped, 1);
+    Ok(())
+}
+
+fn without_a_keeper(bench: &mut Bench) -> Verdict {
+    let mut child = Native::new(bench)?;
+    let unused = bench.port()?;
+    drop(core::mem::replace(&mut child.port, unused));
+    child.begin(code::divide(), &[])?;
+    silence(bench)?;
+    require!(child.thread.native_state()?.stopped, 1);
+    Ok(())
+}
+
+fn state_survives(bench: &mut Bench) -> Verdict {
+    let mut child = Native::new(bench)?;
+    let mut state = NativeState { rip: CODE, rflags: 0x202 | 0xcd5, fs_base: 0x7fff_1234_5678, ..Default::default() };
+    for (index, register) in state.gpr.iter_mut().enumerate() {
+        *register = 0x1111_1111_1111_1111 * index as u64;
+    }
+    child.memory.write_bytes(0, code::breakpoint())?;
+    child.thread.set_native_state(&state, Run::Go)?;
+    let event = bench.receive();
+    child.answer(event)?;
+    let after = child.thread.native_state()?;
+    require!(after.gpr, state.gpr);
+    require!(after.rflags & 0xcd5, state.rflags & 0xcd5);
+    require!(after.fs_base, state.fs_base);
+    Ok(())
+}
+
+fn impossible_states(bench: &mut Bench) -> Verdict {
+    let child = Native::new(bench)?;
+    let good = NativeState { rip: CODE, rflags: 2, ..Default::default() };
+    for (name, bad) in
+        [("rip", NativeState { rip: 1 << 63, ..good }), ("fs_base", NativeState { fs_base: 1 << 62, ..good })]
+    {
+        match child.thread.set_native_state(&bad, Run::Unchanged) {
+            Err(Status::Refused) => {}
+            result => fail!("{name}: {result:?}"),
+        }
+    }
+    // Flags that a thread cannot have are refused or do not take effect: I/O privilege, interrupts off, VM, NT.
+    for rflags in [0x3002, 2, 0x2_0002, 0x4002, u64::MAX] {
+        match child.thread.set_native_state(&NativeState { rflags, ..good }, Run::Unchanged) {
+            Ok(()) => {
+                let now = child.thread.native_state()?.rflags;
+                if now & 0x2_7000 != 0 {
+                    fail!("a thread has the flags {now:#x}");
+                }
+            }
+            Err(Status::Refused) => {}
+            Err(status) => fail!("{status:?}"),
+        }
+    }
+    Ok(())
+}
+
+fn spinning_threads_are_preempted(bench: &mut Bench) -> Verdict {
+    let mut children = [Native::new(bench)?, Native::new(bench)?, Native::new(bench)?];
+    for child in &mut children {
+        child.begin(code::count(), &[(RDI, DATA)])?;
+    }
+    let soon = bench.microseconds(60_000);
+    require!(bench.server().receive(soon), Event::TimedOut);
+    let mut counts = [0; 3];
+    for (count, child) in counts.iter_mut().zip(&children) {
+        child.thread.stop()?;
+        *count = child.read(DATA)?;
+    }
+    let (least, most) = (counts.iter().min().copied().unwrap_or(0), counts.iter().max().copied().unwrap_or(0));
+    if least * 4 < most || least == 0 {
+        fail!("three spinning threads counted to {counts:?}");
+    }
+    Ok(())
+}
+
+fn vector_registers_are_its_own(bench: &mut Bench) -> Verdict {
+    let mut children = [Native::new(bench)?, Native::new(bench)?];
+    for (child, value) in children.iter_mut().zip([0x1234, 0xabcd]) {
+        child.begin(code::keep_vectors(), &[(RDI, value), (RSI, 300_000)])?;
+    }
+    let mut event = bench.receive();
+    for round in 0..2 {
+        let Event::Exception { alias, .. } = event else { fail!("{event:x?}") };
+        let child = children.iter_mut().find(|child| child.alias == alias).ok_or(Failure(format!("alias {alias}")))?;
+        let Answer::Done(state) = child.answer(event)? else { fail!("no vector registers: {event:x?}") };
+        require!((state.gpr[RAX], state.gpr[RSI]), (0, 0));
+        if round == 0 {
+            event = bench.reply(&stop());
+        }
+    }
+    Ok(())
+}
+
+fn fs_base(bench: &mut Bench) -> Verdict {
+    let mut children = [Native::new(bench)?, Native::new(bench)?];
+    for (child, offset) in children.iter_mut().zip([0, 0x800]) {
+        child.write(DATA + offset, 1000 + offset)?;
+        child.memory.write_bytes(0, code::read_fs())?;
+        let state = NativeState { rip: CODE, rflags: 2, fs_base: DATA + offset, ..Default::default() };
+        child.thread.set_native_state(&state, Run::Go)?;
+        let event = bench.receive();
+        let Answer::Done(state) = child.answer(event)? else { fail!("{event:x?}") };
+        require!(state.gpr[RAX], 1000 + offset);
+    }
+    Ok(())
+}
+
+fn own_object(bench: &mut Bench) -> Verdict {
+    let mut child = Native::new(bench)?;
+    // Its thread is an object in our memory, which it does not see.
+    let Answer::Done(state) = child.call(bench, Call::ThreadSelf, &[7])? else { fail!("no answer") };
+    require!((state.gpr[RAX], state.gpr[RDI]), (Status::Ok as u64, 0));
+    // A thread of its own whose object it does see can do to itself only what is safe.
+    let own = child.own_address(DATA + OBJECT_SIZE);
+    system_call::thread_create(own)?;
+    let second = Native::new(bench)?;
+    drop(second);
+    for (call, arguments) in
+        [(Call::ThreadInterrupt, [DATA + OBJECT_SIZE, 32]), (Call::ThreadInterrupt, [DATA + OBJECT_SIZE, 0])]
+    {
+        require!(child.call(bench, call, &arguments)?, Answer::misuse(Misuse::WrongType));
+    }
+    require!(child.call(bench, Call::ThreadInterrupt, &[DATA + OBJECT_SIZE, 15])?, Answer::misuse(Misuse::BadArgument));
+    require!(
+        child.call(bench, Call::ThreadSetState, &[DATA + OBJECT_SIZE, 0, 0, 0, 3])?,
+        Answer::misuse(Misuse::BadArgument)
+    );
+    require!(child.status(bench, Call::ThreadDestroy, &[DATA + OBJECT_SIZE])?, Status::Ok as u64);
+    // Calls on the calling thread itself: a child whose own Thread is in its memory.
+    let mapping = Mapping::new(&child.region, PAGE_SIZE, &child.space, HOLE, PAGE_SIZE, Rights::all())?;
+    drop(mapping);
+    let shared = child.own_address(DATA);
+    let reference = child.space.reference()?;
+    system_call::thread_create(shared)?;
+    system_call::thread_destroy(shared)?;
+    drop(reference);
+    Ok(())
+}
+
+fn calls_keep_registers(bench: &mut Bench) -> Verdict {
+    let mut child = Native::new(bench)?;
+    let mut state = NativeState { rip: CODE, rflags: 2, ..Default::default() };
+    for (index, register) in state.gpr.iter_mut().enumerate() {
+        *register = 0x0101_0101_0101_0101 * (index as u64 + 1);
+    }
+    state.gpr[RAX] = Call::PortCreate as u64;
+    state.gpr[RDI] = DATA;
+    child.memory.write_bytes(0, code::system_call())?;
+    child.thread.set_native_state(&state, Run::Go)?;
+    let event = bench.receive();
+    let Answer::Done(after) = child.answer(event)? else { fail!("{event:x?}") };
+    const R11: usize = 11;
+    for (register, (before, after)) in state.gpr.iter().zip(after.gpr).enumerate() {
+        if ![RAX, RCX, R11].contains(&register) {
+            require!((register, after), (register, *before));
+        }
+    }
+    require!(after.gpr[RAX], Status::Ok as u64);
+    // RDX is no result of this call.
+    require!(after.gpr[RDX], state.gpr[RDX]);
+    let again = Thread::native(&child.space, &after)?;
+    drop(again);
+    Ok(())
+}
