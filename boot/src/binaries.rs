@@ -27,40 +27,13 @@ pub struct Binaries {
 }
 
 impl Binaries {
-    /// Builds `packages` for the bare machine, optimised.
+    /// Builds `packages` for the bare machine, optimised, one after the other: built together, they would share the
+    /// features of their dependencies, and the monitor would get an allocator that it has no use for.
     pub fn build(workspace: &Workspace, packages: &[&str]) -> Result<Self> {
         let step = progress::step(format_args!("building {}", packages.join(", ")));
-        let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
-        let mut command = Command::new(cargo);
-        command
-            .current_dir(&workspace.root)
-            .args(["build", "--release", "--target", TARGET])
-            .arg("--message-format=json-render-diagnostics")
-            .stdin(Stdio::null())
-            .stdout(Stdio::piped());
-        for package in packages {
-            command.args(["-p", package]);
-        }
-        // What is set for host builds (coverage, lints as errors) must not
-        // reach the bare-metal one.
-        for variable in ["RUSTFLAGS", "CARGO_ENCODED_RUSTFLAGS", "RUSTC_WORKSPACE_WRAPPER", "LLVM_PROFILE_FILE"] {
-            command.env_remove(variable);
-        }
-        let mut child = command.spawn().or_failure(FailureKind::Build, "cannot start cargo")?;
         let mut paths = BTreeMap::new();
-        if let Some(output) = child.stdout.take() {
-            for message in Message::parse_stream(BufReader::new(output)) {
-                let message = message.or_failure(FailureKind::Build, "reading cargo's output")?;
-                if let Message::CompilerArtifact(artifact) = message
-                    && let Some(executable) = artifact.executable
-                {
-                    paths.insert(artifact.target.name, executable.into_std_path_buf());
-                }
-            }
-        }
-        let status = child.wait().or_failure(FailureKind::Build, "waiting for cargo")?;
-        if !status.success() {
-            return Err(Failure::error(FailureKind::Build, format!("building {} failed", packages.join(", "))));
+        for package in packages {
+            build_one(workspace, package, &mut paths)?;
         }
         step.done("built");
         Ok(Self { paths })
@@ -77,5 +50,39 @@ impl Binaries {
     /// The names of all binaries.
     pub fn names(&self) -> impl Iterator<Item = &str> {
         self.paths.keys().map(String::as_str)
+    }
+}
+
+/// Builds one package and notes its binaries.
+fn build_one(workspace: &Workspace, package: &str, paths: &mut BTreeMap<String, PathBuf>) -> Result<()> {
+    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+    let mut command = Command::new(cargo);
+    command
+        .current_dir(&workspace.root)
+        .args(["build", "--release", "--target", TARGET, "-p", package])
+        .arg("--message-format=json-render-diagnostics")
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped());
+    // What is set for host builds (coverage, lints as errors) must not
+    // reach the bare-metal one.
+    for variable in ["RUSTFLAGS", "CARGO_ENCODED_RUSTFLAGS", "RUSTC_WORKSPACE_WRAPPER", "LLVM_PROFILE_FILE"] {
+        command.env_remove(variable);
+    }
+    let mut child = command.spawn().or_failure(FailureKind::Build, "cannot start cargo")?;
+    if let Some(output) = child.stdout.take() {
+        for message in Message::parse_stream(BufReader::new(output)) {
+            let message = message.or_failure(FailureKind::Build, "reading cargo's output")?;
+            if let Message::CompilerArtifact(artifact) = message
+                && let Some(executable) = artifact.executable
+            {
+                paths.insert(artifact.target.name, executable.into_std_path_buf());
+            }
+        }
+    }
+    let status = child.wait().or_failure(FailureKind::Build, "waiting for cargo")?;
+    if status.success() {
+        Ok(())
+    } else {
+        Err(Failure::error(FailureKind::Build, format!("building {package} failed")))
     }
 }
