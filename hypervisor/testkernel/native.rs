@@ -11,13 +11,18 @@ static TICKS: AtomicU64 = AtomicU64::new(0);
 /// The vector of the timer interrupt.
 const TIMER: usize = 32;
 
-static mut IDT: [[u64; 2]; 33] = [[0; 2]; 33];
+static mut IDT: [[u64; 2]; 48] = [[0; 2]; 48];
 static mut GDT: [u64; 7] = [0, 0x00af_9b00_0000_ffff, 0x00cf_9300_0000_ffff, 0x00cf_f300_0000_ffff, 0x00af_fb00_0000_ffff, 0, 0];
 static mut TASK: [u16; 52] = [0; 52];
 static mut STACK: [u64; 1024] = [0; 1024];
 
-/// Loads tables.
+/// Loads tables, and masks the legacy interrupt controller as the firmware left it.
 pub fn start() {
+    for (port, value) in [(0x20, 0x11), (0x21, 32), (0x21, 4), (0x21, 1), (0xa0, 0x11), (0xa1, 40), (0xa1, 2), (0xa1, 1)] {
+        out(port, value);
+    }
+    out(0x21, 0xff);
+    out(0xa1, 0xff);
     // SAFETY: called once, first.
     unsafe {
         let task = &raw mut TASK;
@@ -29,12 +34,12 @@ pub fn start() {
         let (gdt, idt, base) = (&raw mut GDT, &raw mut IDT, task as u64);
         (*gdt)[5] = 103 | (base & 0xff_ffff) << 16 | 0x89 << 40 | (base >> 24 & 0xff) << 56;
         (*gdt)[6] = base >> 32;
-        for vector in 0..33 {
-            let handler = if vector == TIMER { timer as *const () as u64 } else { stubs as *const () as u64 + 16 * vector as u64 };
+        for vector in 0..48 {
+            let handler = if vector >= TIMER { timer as *const () as u64 } else { stubs as *const () as u64 + 16 * vector as u64 };
             (*idt)[vector] = [handler & 0xffff | 8 << 16 | 0x8e << 40 | (handler >> 16 & 0xffff) << 48, handler >> 32];
         }
         let pointer = |base: u64, limit: u16| [u64::from(limit) << 48, base];
-        let (gdt, idt) = (pointer(gdt as u64, 55), pointer(idt as u64, 33 * 16 - 1));
+        let (gdt, idt) = (pointer(gdt as u64, 55), pointer(idt as u64, 48 * 16 - 1));
         asm!("lgdt [{}]", "lidt [{}]", "push 8", "lea {s}, [rip + 2f]", "push {s}", "retfq", "2:", "ltr {:x}",
             in(reg) (&raw const gdt as u64) + 6, in(reg) (&raw const idt as u64) + 6, in(reg) 0x28u16, s = out(reg) _);
     }
@@ -145,9 +150,7 @@ fn out(port: u16, value: u8) {
 
 /// Lets the PIT interrupt once, about `microseconds` from now. Interrupts stay off.
 pub fn start_timer(microseconds: u32) {
-    for (port, value) in [(0x20, 0x11), (0x21, 32), (0x21, 4), (0x21, 1), (0xa1, 0xff), (0x21, 0xfe)] {
-        out(port, value);
-    }
+    out(0x21, 0xfe);
     let count = (microseconds as u64 * 1_193_182 / 1_000_000).clamp(2, 0xffff) as u16;
     for (port, value) in [(0x43, 0x30), (0x40, count as u8), (0x40, (count >> 8) as u8)] {
         out(port, value);

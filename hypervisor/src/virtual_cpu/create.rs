@@ -9,7 +9,7 @@ use crate::cpu::Cpu;
 use crate::ept::Ept;
 use crate::frames::Class;
 use crate::guest_rules::{CR0_OWNED, SMXE, VMXE};
-use crate::vmx::controls::{primary, secondary};
+use crate::vmx::controls::{pin, primary, secondary};
 use crate::vmx::field::{ControlField as Control, GuestField as Guest};
 use crate::objects::Active;
 use crate::vmx::host;
@@ -97,6 +97,9 @@ fn write_vmcs(support: &Support, control: &mut VirtualCpu, policy: &Controls, bi
         }
     }
     vmwrite(Guest::LINK_POINTER, u64::MAX);
+    if controls.pin & pin::TIMER != 0 {
+        vmwrite(Guest::TIMER, u64::from(support.timer));
+    }
     write_policy(support, control, policy);
 }
 

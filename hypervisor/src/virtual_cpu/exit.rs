@@ -1,5 +1,9 @@
 //! VM exits of virtual CPUs: what a table or a rule answers is answered here at once, everything else goes to the
 //! kernel.
+//!
+//! A run is bounded by the VMX preemption timer where there is one: after some milliseconds in the guest it ends as if
+//! an interrupt had come. Interrupts end runs anyway, but Bochs (2.7 and 3.0) holds them back as long as a guest that
+//! was entered with interrupts off leaves them off; the bound keeps such a guest from hanging the machine.
 
 use protocols::policy::Controls;
 use protocols::virtual_cpu::{Event, ExitRecord, Groups, VirtualCpuState, exit_reason as reason, register};
@@ -16,6 +20,8 @@ use crate::world::Next;
 
 const UNDEFINED: Event = Event::exception(6, None);
 const PROTECTION: Event = Event::exception(13, Some(0));
+/// The preemption timer expired (Intel SDM vol. 3D, appendix C).
+const PREEMPTION_TIMER: u32 = 52;
 /// RFLAGS.TF.
 const TRAP: u64 = 1 << 8;
 /// Pending debug exceptions: single step.
@@ -76,6 +82,10 @@ fn other(cpu: &mut Cpu, exit_reason: u32) -> Next {
         }
         reason::XSETBV => set_xcr0(active, cpu.support.xcr0),
         reason::CONTROL_REGISTER => control_register(active, &cpu.frames),
+        PREEMPTION_TIMER => {
+            vmwrite(Guest::TIMER, u64::from(cpu.support.timer));
+            return leave(cpu, reason::EXTERNAL_INTERRUPT);
+        }
         reason::INVD | reason::WBINVD => Outcome::Done,
         reason::VMCALL if flags & Controls::VMCALL == 0 || vmread(Guest::SS_ACCESS) >> 5 & 3 != 0 => raise(UNDEFINED),
         reason::VMCLEAR..=reason::VMXON | reason::INVEPT | reason::INVVPID if flags & Controls::EXIT_ON_VMX == 0 => raise(UNDEFINED),

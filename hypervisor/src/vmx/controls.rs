@@ -9,6 +9,8 @@ pub mod pin {
     pub const NMI: u32 = 1 << 3;
     /// NMI blocking is the guest's own.
     pub const VIRTUAL_NMI: u32 = 1 << 5;
+    /// The preemption timer bounds a run.
+    pub const TIMER: u32 = 1 << 6;
 }
 
 /// Primary processor-based controls (25.6.2).
@@ -79,6 +81,8 @@ pub mod exit {
     pub const SAVE_EFER: u32 = 1 << 20;
     /// Loads IA32_EFER.
     pub const LOAD_EFER: u32 = 1 << 21;
+    /// Saves what is left of the preemption timer.
+    pub const SAVE_TIMER: u32 = 1 << 22;
 }
 
 /// VM-entry controls (25.8.1).
@@ -166,7 +170,7 @@ pub const KERNEL: Wishes = Wishes {
         name: "pin-based controls",
         required: 0,
         optional: 0,
-        forbidden: pin::EXTERNAL_INTERRUPT | pin::NMI | pin::VIRTUAL_NMI,
+        forbidden: pin::EXTERNAL_INTERRUPT | pin::NMI | pin::VIRTUAL_NMI | pin::TIMER,
     },
     primary: Wish {
         name: "primary processor-based controls",
@@ -198,7 +202,7 @@ pub const MACHINE: Wishes = Wishes {
     pin: Wish {
         name: "pin-based controls",
         required: pin::EXTERNAL_INTERRUPT | pin::NMI,
-        optional: pin::VIRTUAL_NMI,
+        optional: pin::VIRTUAL_NMI | pin::TIMER,
         forbidden: 0,
     },
     primary: Wish {
@@ -221,7 +225,7 @@ pub const MACHINE: Wishes = Wishes {
         optional: secondary::RDTSCP | secondary::VPID | secondary::WBINVD | secondary::INVPCID | secondary::XSAVES,
         forbidden: secondary::USER_WAIT,
     },
-    exit: EXIT,
+    exit: Wish { optional: exit::SAVE_TIMER, ..EXIT },
     entry: ENTRY,
 };
 

@@ -106,6 +106,9 @@ fields! { GuestField:
 }
 
 impl GuestField {
+    /// What is left of the preemption timer; exists only where the timer does.
+    pub const TIMER: Self = Self(guest::VMX_PREEMPTION_TIMER_VALUE);
+
     /// Selector of segment register `index` (in the order of `protocols::virtual_cpu::segment`).
     pub const fn selector(index: usize) -> Self {
         Self(guest::ES_SELECTOR + 2 * (index as u32 & 7))

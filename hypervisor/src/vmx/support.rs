@@ -3,13 +3,17 @@
 
 use core::fmt;
 
-use super::controls::{Capabilities, Controls, KERNEL, MACHINE, Missing, secondary};
+use super::controls::{Capabilities, Controls, KERNEL, MACHINE, Missing, exit, pin, secondary};
 
 const FEATURE_CONTROL: u32 = 0x3a;
 const LOCKED: u64 = 1 << 0;
 const VMX_OUTSIDE_SMX: u64 = 1 << 2;
 const VMX_BASIC: u32 = 0x480;
+const VMX_MISC: u32 = 0x485;
 const VMX_EPT_VPID: u32 = 0x48c;
+
+/// Time stamp ticks in the guest after which a virtual CPU's run ends at the latest, see `virtual_cpu::exit`.
+const RUN_TICKS: u32 = 1 << 22;
 
 /// Reads CPUID and MSRs; a table in tests.
 pub trait Probe {
@@ -34,6 +38,8 @@ pub struct Support {
     pub machine: Controls,
     /// EPT has 1 GiB pages.
     pub huge_ept: bool,
+    /// The preemption timer's value for [`RUN_TICKS`].
+    pub timer: u32,
     /// VPIDs, and single-context INVVPID.
     pub vpid: bool,
     /// CR0 bits that must be 1 in VMX operation; a guest may clear PE and PG.
@@ -140,6 +146,12 @@ pub fn check(probe: &impl Probe) -> Result<Support, Lack> {
     let vpid = ept >> 32 & 1 != 0 && ept >> 41 & 1 != 0 && possible & secondary::VPID != 0;
     let mut kernel = KERNEL.fit(&capabilities).map_err(Lack::Control)?;
     let mut machine = MACHINE.fit(&capabilities).map_err(Lack::Control)?;
+    if machine.exit & exit::SAVE_TIMER == 0 {
+        machine.pin &= !pin::TIMER;
+    }
+    if machine.pin & pin::TIMER == 0 {
+        machine.exit &= !exit::SAVE_TIMER;
+    }
     if !vpid {
         kernel.secondary &= !secondary::VPID;
         machine.secondary &= !secondary::VPID;
@@ -158,6 +170,7 @@ pub fn check(probe: &impl Probe) -> Result<Support, Lack> {
         kernel,
         machine,
         huge_ept: ept >> 17 & 1 != 0,
+        timer: (RUN_TICKS >> (probe.msr(VMX_MISC) & 31)).max(1),
         vpid,
         cr0_fixed: probe.msr(0x486),
         cr4_fixed: probe.msr(0x488),
