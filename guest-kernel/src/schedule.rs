@@ -43,10 +43,11 @@ impl Kernel {
     /// The thread to run; waits while there is none.
     #[inline]
     pub fn dispatch(&mut self) -> Id<Thread> {
-        if let Some(id) = self.current {
-            return id;
-        }
         loop {
+            // An interrupt that ends the wait below may have handed the CPU to a thread already.
+            if let Some(id) = self.current {
+                return id;
+            }
             if let Some(id) = self.pop_ready() {
                 self.begin_slice();
                 self.current = Some(id);
