@@ -6,7 +6,7 @@ use protocols::policy::Kind;
 use zerocopy::TryFromBytes;
 
 use crate::cpu::Cpu;
-use crate::kernel::{self, to_kernel};
+use crate::kernel::to_kernel;
 use crate::objects::KernelList;
 use crate::world::Next;
 use crate::world::kernel_register::{R10, RAX, RDI, RDX, RSI};
@@ -15,19 +15,9 @@ use crate::{console, machine, stop, virtual_cpu};
 /// What a call returns in RAX, and in RDX where the call has a value.
 type Answer = (Status, Option<u64>);
 
-/// A `VMCALL` of the kernel's ring 0.
-#[inline(always)]
-pub fn handle(cpu: &mut Cpu) -> Next {
-    kernel::advance();
-    if cpu.registers[RAX] == Call::Run as u64 {
-        return virtual_cpu::run(cpu);
-    }
-    other(cpu);
-    to_kernel()
-}
-
-#[cold]
-fn other(cpu: &mut Cpu) {
+/// A `VMCALL` of the kernel's ring 0 that is not `Run`; the kernel's RIP is behind it already.
+#[inline(never)]
+pub extern "sysv64" fn handle(cpu: &mut Cpu) -> Next {
     let (status, value) = match Call::try_read_from_bytes(&cpu.registers[RAX].to_le_bytes()) {
         Ok(call) => answer(cpu, call),
         Err(_) => refused(Status::UnknownCall),
@@ -36,6 +26,7 @@ fn other(cpu: &mut Cpu) {
         cpu.registers[RDX] = value;
     }
     cpu.registers[RAX] = status as u64;
+    to_kernel()
 }
 
 const fn refused(status: Status) -> Answer {
@@ -56,7 +47,7 @@ fn value(result: Result<u64, Status>) -> Answer {
 fn answer(cpu: &mut Cpu, call: Call) -> Answer {
     let [rdi, rsi, rdx, r10] = [RDI, RSI, RDX, R10].map(|register| cpu.registers[register]);
     match call {
-        // `handle` runs virtual CPUs.
+        // Handled before: it is the one that must be fast.
         Call::Run => refused(Status::UnknownCall),
         Call::Version => (Status::Ok, Some(VERSION)),
         Call::CreateMachine => value(list::<u64>(cpu, rdi, rsi).and_then(|list| machine::create(cpu, list))),

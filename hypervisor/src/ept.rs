@@ -72,7 +72,14 @@ impl Ept {
     }
 
     /// Maps `length` bytes from `guest` on to those from `host` on. Returns whether a translation that existed changed.
-    pub fn map(&self, tables: &mut impl Tables, guest: GuestPhysical, host: HostPhysical, length: u64, rights: u16) -> Result<bool, Status> {
+    pub fn map(
+        &self,
+        tables: &mut impl Tables,
+        guest: GuestPhysical,
+        host: HostPhysical,
+        length: u64,
+        rights: u16,
+    ) -> Result<bool, Status> {
         let mut changed = false;
         let mut done = 0;
         while done < length {
@@ -136,7 +143,11 @@ impl Ept {
     }
 
     /// Where `guest` is mapped to, with the rights, in tables that `read` reads as [`Tables::read`] does.
-    pub fn translate(&self, read: impl Fn(HostPhysical, usize) -> u64, guest: GuestPhysical) -> Option<(HostPhysical, u16)> {
+    pub fn translate(
+        &self,
+        read: impl Fn(HostPhysical, usize) -> u64,
+        guest: GuestPhysical,
+    ) -> Option<(HostPhysical, u16)> {
         let guest = guest.get();
         let mut table = self.root;
         for level in (0..=ROOT_LEVEL).rev() {
@@ -146,7 +157,10 @@ impl Ept {
             }
             if is_leaf(entry, level) {
                 let offset = guest & (span(level) - 1);
-                return Some((HostPhysical::new((entry & ADDRESS & !(span(level) - 1)) + offset), (entry & RIGHTS) as u16));
+                return Some((
+                    HostPhysical::new((entry & ADDRESS & !(span(level) - 1)) + offset),
+                    (entry & RIGHTS) as u16,
+                ));
             }
             table = HostPhysical::new(entry & ADDRESS);
         }
@@ -160,7 +174,13 @@ impl Ept {
 }
 
 /// The table below `entry`, which is entry `index(guest, level)` of `table`; a large leaf is split into one.
-fn child(tables: &mut impl Tables, table: HostPhysical, guest: u64, level: u32, entry: u64) -> Result<HostPhysical, Status> {
+fn child(
+    tables: &mut impl Tables,
+    table: HostPhysical,
+    guest: u64,
+    level: u32,
+    entry: u64,
+) -> Result<HostPhysical, Status> {
     if !is_leaf(entry, level) {
         return Ok(HostPhysical::new(entry & ADDRESS));
     }

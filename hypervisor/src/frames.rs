@@ -78,10 +78,15 @@ impl<'a> FrameTable<'a> {
         }
     }
 
-    /// The byte of the frame at `address`, if it is of `class`.
-    #[inline]
+    /// Whether the frame at `address` is of `class`.
     pub fn is(&self, address: HostPhysical, class: Class) -> bool {
-        self.bytes.get((address.get() / PAGE_SIZE) as usize) == Some(&(class as u8))
+        self.is_number(address.get() / PAGE_SIZE, class)
+    }
+
+    /// Whether frame `number` is of `class`.
+    #[inline(always)]
+    pub fn is_number(&self, number: u64, class: Class) -> bool {
+        self.bytes.get(number as usize) == Some(&(class as u8))
     }
 
     /// Whether the frame at `address` is memory of the kernel's, and no state page.
@@ -149,7 +154,10 @@ impl<'a> FrameTable<'a> {
         for word in words {
             let value = u64::from_le_bytes(*word);
             // Every byte at least 1, none stuck, none of another class: subtract from eight at once.
-            if value.wrapping_sub(LOW_BITS) & HIGH_BITS == 0 && value.wrapping_add(LOW_BITS) & HIGH_BITS == 0 && !has_zero(value) {
+            if value.wrapping_sub(LOW_BITS) & HIGH_BITS == 0
+                && value.wrapping_add(LOW_BITS) & HIGH_BITS == 0
+                && !has_zero(value)
+            {
                 *word = value.wrapping_sub(LOW_BITS).to_le_bytes();
             } else {
                 for byte in word {

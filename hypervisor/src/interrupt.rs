@@ -77,11 +77,17 @@ pub fn start() {
             (*gdt)[3] = 103 | (base & 0xff_ffff) << 16 | 0x89 << 40 | (base >> 24 & 0xff) << 56;
             (*gdt)[4] = base >> 32;
             for vector in 0..VECTORS {
-                let handler = if vector == 2 { nmi as *const () as u64 } else { stubs as *const () as u64 + STUB * vector as u64 };
+                let handler = if vector == 2 {
+                    nmi as *const () as u64
+                } else {
+                    stubs as *const () as u64 + STUB * vector as u64
+                };
                 // Double fault and machine check on their own stack; interrupt gates.
                 let ist = if matches!(vector, 8 | 18) { 1 } else { 0 };
-                (*idt)[vector] =
-                    [handler & 0xffff | u64::from(CODE) << 16 | ist << 32 | 0x8e << 40 | (handler >> 16 & 0xffff) << 48, handler >> 32];
+                (*idt)[vector] = [
+                    handler & 0xffff | u64::from(CODE) << 16 | ist << 32 | 0x8e << 40 | (handler >> 16 & 0xffff) << 48,
+                    handler >> 32,
+                ];
             }
         }
         Tables { gdt: gdt as u64, idt: idt as u64, task: base }

@@ -1,7 +1,7 @@
 //! The kernel: its VMCS, and the few exits it has. It runs as on a bare processor, but for its memory, VMX and CPUID.
 
 use protocols::address::{HostPhysical, PAGE_SIZE};
-use protocols::machine::STATISTICS_LEAF;
+use protocols::machine::{Call, STATISTICS_LEAF};
 use protocols::virtual_cpu::{Event, exit_reason as reason, segment};
 
 use crate::boot::prepare::Start;
@@ -16,7 +16,10 @@ use crate::vmx::instruction::{vmread, vmwrite, vmwrite_control};
 use crate::vmx::support::Support;
 use crate::world::kernel_register::{RAX, RBX, RCX, RDX};
 use crate::world::{self, Next};
-use crate::{call, vpid};
+use crate::{call, virtual_cpu, vpid};
+
+/// Length of VMCALL without prefixes, as which the machine interface defines it.
+const VMCALL_LENGTH: u64 = 3;
 
 const UNDEFINED: Event = Event::exception(6, None);
 const PROTECTION: Event = Event::exception(13, Some(0));
@@ -95,17 +98,15 @@ pub unsafe fn write_vmcs(support: &Support, start: &Start, ept: u64, bitmap: Hos
 /// A VM exit of the kernel.
 pub(crate) extern "sysv64" fn exit(cpu: &mut Cpu) -> Next {
     cpu.exits += 1;
-    let exit_reason = vmread(Read::REASON) as u32;
-    if exit_reason == reason::VMCALL {
-        // The CPL is the DPL of SS (Intel SDM vol. 3C, 25.4.1).
-        if vmread(Guest::SS_ACCESS) >> 5 & 3 != 0 {
-            inject(UNDEFINED);
-            return Next::KERNEL;
-        }
+    // The CPL is the DPL of SS (Intel SDM vol. 3C, 25.4.1).
+    if vmread(Read::REASON) as u32 != reason::VMCALL || vmread(Guest::SS_ACCESS) >> 5 & 3 != 0 {
+        return other_exit(cpu);
+    }
+    vmwrite(Guest::RIP, vmread(Guest::RIP).wrapping_add(VMCALL_LENGTH));
+    if cpu.registers[RAX] != Call::Run as u64 {
         return call::handle(cpu);
     }
-    other_exit(cpu, exit_reason);
-    to_kernel()
+    virtual_cpu::run(cpu)
 }
 
 /// The kernel, with an NMI if one arrived in the monitor. Its VMCS is current.
@@ -117,9 +118,13 @@ pub fn to_kernel() -> Next {
     Next::KERNEL
 }
 
-#[cold]
-fn other_exit(cpu: &mut Cpu, exit_reason: u32) {
+/// Every exit that is not a call.
+#[inline(never)]
+extern "sysv64" fn other_exit(cpu: &mut Cpu) -> Next {
+    let exit_reason = vmread(Read::REASON) as u32;
     match exit_reason {
+        // From ring 3: the machine interface is the kernel's only.
+        reason::VMCALL => inject(UNDEFINED),
         reason::CPUID => {
             cpuid(cpu);
             advance();
@@ -139,7 +144,9 @@ fn other_exit(cpu: &mut Cpu, exit_reason: u32) {
             advance();
         }
         reason::CONTROL_REGISTER => control_register(cpu),
-        reason::GETSEC | reason::VMCLEAR..=reason::VMXON | reason::INVEPT | reason::INVVPID | reason::VMFUNC => inject(UNDEFINED),
+        reason::GETSEC | reason::VMCLEAR..=reason::VMXON | reason::INVEPT | reason::INVVPID | reason::VMFUNC => {
+            inject(UNDEFINED)
+        }
         // MSRs outside the bitmap's ranges: there are none that a kernel needs.
         reason::RDMSR | reason::WRMSR => inject(PROTECTION),
         reason::EPT_VIOLATION | reason::EPT_MISCONFIGURATION => absent_memory(),
@@ -157,6 +164,7 @@ fn other_exit(cpu: &mut Cpu, exit_reason: u32) {
             vmread(Guest::RIP)
         )),
     }
+    to_kernel()
 }
 
 /// An entry of the kernel failed before it loaded guest state.
@@ -165,8 +173,7 @@ pub(crate) extern "sysv64" fn entry_failed(_: &mut Cpu) -> ! {
 }
 
 /// Goes on after the instruction that exited.
-#[inline(always)]
-pub fn advance() {
+fn advance() {
     vmwrite(Guest::RIP, vmread(Guest::RIP).wrapping_add(vmread(Read::INSTRUCTION_LENGTH)));
 }
 
@@ -245,7 +252,10 @@ fn absent_memory() {
     let (rip, vectoring) = (vmread(Guest::RIP), vmread(Read::VECTORING));
     log::warn!("the kernel touched absent memory: physical {:#x}, rip {rip:#x}", address.get() & !(PAGE_SIZE - 1));
     if vectoring & u64::from(Event::VALID) != 0 {
-        stop(format_args!("the kernel's exception tables or stack lie in absent memory: {:#x}, rip {rip:#x}", address.get()));
+        stop(format_args!(
+            "the kernel's exception tables or stack lie in absent memory: {:#x}, rip {rip:#x}",
+            address.get()
+        ));
     }
     if vmread(Read::QUALIFICATION) & NMI_UNBLOCKED != 0 {
         vmwrite(Guest::INTERRUPTIBILITY, vmread(Guest::INTERRUPTIBILITY) | 8);

@@ -12,9 +12,9 @@ use crate::ept::{Ept, GUEST_LIMIT, Tables};
 use crate::frames::{Class, FrameTable, Sort};
 use crate::mtrr::{UNCACHEABLE, WRITE_BACK};
 use crate::objects::{Chain, KernelList, read_entry, write_entry};
+use crate::policy;
 use crate::virtual_cpu;
 use crate::vmx::instruction;
-use crate::policy;
 
 /// Tables taken down, or frames given back, in one step of a machine's end.
 const STEP: usize = 64;
@@ -109,9 +109,10 @@ fn find(cpu: &mut Cpu, id: u64) -> Result<(&mut Machine, &mut FrameTable<'static
 fn take(cpu: &mut Cpu, list: KernelList) -> Result<Chain, Status> {
     for index in 0..list.count() {
         let frame = HostPhysical::new(list.read(index));
-        let taken = cpu.frames.take(frame, Class::Donated).and_then(|()| {
-            cpu.kernel_memory.remove(frame).inspect_err(|_| cpu.frames.set(frame, Class::Kernel))
-        });
+        let taken = cpu
+            .frames
+            .take(frame, Class::Donated)
+            .and_then(|()| cpu.kernel_memory.remove(frame).inspect_err(|_| cpu.frames.set(frame, Class::Kernel)));
         if let Err(status) = taken {
             for index in (0..index).rev() {
                 let frame = HostPhysical::new(list.read(index));
@@ -174,7 +175,8 @@ pub fn donated_frames(cpu: &mut Cpu, id: u64) -> Result<u64, Status> {
 /// Checks an entry of an EPT batch. What it maps is checked when it is mapped.
 fn check(entry: &EptEntry) -> Result<(), Status> {
     let length = u64::from(entry.frames) * PAGE_SIZE;
-    let addresses = entry.guest.is_multiple_of(PAGE_SIZE) && (entry.rights == 0 || entry.host.is_multiple_of(PAGE_SIZE));
+    let addresses =
+        entry.guest.is_multiple_of(PAGE_SIZE) && (entry.rights == 0 || entry.host.is_multiple_of(PAGE_SIZE));
     let ends = entry.guest.checked_add(length).is_some_and(|end| end <= GUEST_LIMIT)
         && (entry.rights == 0 || entry.host.checked_add(length).is_some());
     let rights = entry.rights == 0 || entry.rights <= 7 && entry.rights & EptEntry::READ != 0;
@@ -201,13 +203,15 @@ pub fn update_ept(cpu: &mut Cpu, id: u64, list: KernelList) -> (u64, Result<(), 
         let entry: EptEntry = list.read(applied);
         let guest = GuestPhysical::new(entry.guest);
         let length = u64::from(entry.frames) * PAGE_SIZE;
-        result = check(&entry).and_then(|()| {
-            if entry.rights == 0 {
-                ept.unmap(&mut tables, guest, length)
-            } else {
-                ept.map(&mut tables, guest, HostPhysical::new(entry.host), length, entry.rights)
-            }
-        }).map(|changed| flush |= changed);
+        result = check(&entry)
+            .and_then(|()| {
+                if entry.rights == 0 {
+                    ept.unmap(&mut tables, guest, length)
+                } else {
+                    ept.map(&mut tables, guest, HostPhysical::new(entry.host), length, entry.rights)
+                }
+            })
+            .map(|changed| flush |= changed);
         // A refused entry may have changed something before it was refused.
         flush |= result.is_err();
         applied += u64::from(result.is_ok());
@@ -251,7 +255,8 @@ pub fn set_policy(cpu: &mut Cpu, id: u64, kind: Kind, address: u64, count: u64) 
 pub fn destroy(cpu: &mut Cpu, id: u64, list: KernelList) -> Result<u64, Status> {
     let Some(machine) = cpu.objects.machine(&cpu.frames, id) else {
         // Gone, which a repeated call may find, or never there.
-        let gone = id.checked_mul(PAGE_SIZE).is_some_and(|address| cpu.frames.is(HostPhysical::new(address), Class::Kernel));
+        let gone =
+            id.checked_mul(PAGE_SIZE).is_some_and(|address| cpu.frames.is(HostPhysical::new(address), Class::Kernel));
         return if gone { Ok(0) } else { Err(Status::NoObject) };
     };
     machine.ending = true;

@@ -75,7 +75,8 @@ impl Mtrrs {
                 index += count as usize;
             }
         }
-        let mut kinds = self.variable.iter().filter(|range| (address ^ range.base) & range.mask == 0).map(|range| range.kind);
+        let mut kinds =
+            self.variable.iter().filter(|range| (address ^ range.base) & range.mask == 0).map(|range| range.kind);
         let Some(first) = kinds.next() else {
             return self.default;
         };

@@ -129,11 +129,11 @@ impl Objects {
         Self { running: ptr::null_mut() }
     }
 
+    #[inline(always)]
     fn content<T: Content>(&mut self, frames: &FrameTable, id: u64) -> Option<&mut T> {
         const { assert!(size_of::<T>() <= PAGE_SIZE as usize && align_of::<T>() <= PAGE_SIZE as usize) };
-        let frame = HostPhysical::new(id.checked_mul(PAGE_SIZE)?);
         // SAFETY: a frame of this class holds a T, placed there by `place`; `self` is borrowed for as long.
-        frames.is(frame, T::CLASS).then(|| unsafe { &mut *pointer::<T>(frame) })
+        frames.is_number(id, T::CLASS).then(|| unsafe { &mut *pointer::<T>(HostPhysical::new(id * PAGE_SIZE)) })
     }
 
     fn place<T: Content>(&mut self, frames: &mut FrameTable, frame: HostPhysical, value: T) {
@@ -235,7 +235,8 @@ impl KernelList {
         let length = count.checked_mul(size_of::<T>() as u64)?;
         let start = HostPhysical::new(start);
         let inside = length <= PAGE_SIZE - start.get() % PAGE_SIZE;
-        (inside && start.is_aligned(align_of::<T>() as u64) && frames.is_plain_memory(start)).then_some(Self { start, count })
+        (inside && start.is_aligned(align_of::<T>() as u64) && frames.is_plain_memory(start))
+            .then_some(Self { start, count })
     }
 
     /// Value `index`.

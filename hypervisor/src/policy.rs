@@ -52,18 +52,24 @@ impl Policy {
     /// The answer to CPUID with `leaf` in EAX and `subleaf` in ECX.
     #[inline(always)]
     pub fn cpuid(&self, leaf: u32, subleaf: u32) -> Option<&CpuidEntry> {
-        let first = match slot(leaf) {
-            Some(slot) => usize::from(self.index[slot]).checked_sub(1)?,
-            None => self.cpuid.iter().take(self.cpuid_count as usize).position(|entry| entry.leaf == leaf)?,
-        };
-        // The entry after the last, if the table is not full, is zero: leaf 0 only ends the scan of another leaf, and
-        // leaf 0's own scan ends at the count.
-        let end = self.cpuid_count as usize;
-        let entries = self.cpuid.get(first..end)?;
+        let answers = |entry: &&CpuidEntry| entry.subleaf == subleaf || entry.subleaf == CpuidEntry::ANY;
+        match slot(leaf) {
+            Some(slot) => {
+                let first = usize::from(self.index[slot]).checked_sub(1)?;
+                // Most leaves have one entry, which answers.
+                self.cpuid.get(first).filter(answers).or_else(|| self.search(first, leaf, subleaf))
+            }
+            None => self.search(0, leaf, subleaf),
+        }
+    }
+
+    /// Searches the table from entry `first` on.
+    #[inline(never)]
+    fn search(&self, first: usize, leaf: u32, subleaf: u32) -> Option<&CpuidEntry> {
+        let entries = self.cpuid.get(first..self.cpuid_count as usize)?;
         entries
             .iter()
-            .take_while(|entry| entry.leaf == leaf)
-            .find(|entry| entry.subleaf == subleaf || entry.subleaf == CpuidEntry::ANY)
+            .find(|entry| entry.leaf == leaf && (entry.subleaf == subleaf || entry.subleaf == CpuidEntry::ANY))
     }
 
     /// What a read of `msr` returns, if the table answers; writes of such an MSR are ignored.

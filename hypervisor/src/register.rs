@@ -5,7 +5,7 @@
 //! feet are `unsafe`.
 
 use core::arch::asm;
-use core::arch::x86_64::{CpuidResult, __cpuid_count};
+use core::arch::x86_64::{__cpuid_count, CpuidResult};
 
 use x86::msr;
 

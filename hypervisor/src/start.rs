@@ -22,8 +22,8 @@ use crate::register;
 use crate::stop::stop;
 use crate::vmx::controls::{pin, secondary};
 use crate::vmx::host::{self, Processor};
-use crate::vmx::support::{self, Support};
 use crate::vmx::instruction;
+use crate::vmx::support::{self, Support};
 use crate::vpid::Vpids;
 use crate::world::{self, kernel_register};
 use crate::{interrupt, kernel};
@@ -77,8 +77,13 @@ pub fn run(magic: u32, information: u32, started: u64) -> ! {
         let class = if range.kind == Kind::Monitor { Class::Monitor } else { Class::Kernel };
         frames.assign(range.start, range.end, class);
     }
-    let mtrrs = if register::cpuid(1, 0).edx >> 12 & 1 != 0 { Mtrrs::read(support.width, register::read_msr) } else { Mtrrs::default() };
-    let kernel_memory = KernelMemory::build(Chain::of_region(own.pool), &boot.map, mtrrs, support.width, support.huge_ept);
+    let mtrrs = if register::cpuid(1, 0).edx >> 12 & 1 != 0 {
+        Mtrrs::read(support.width, register::read_msr)
+    } else {
+        Mtrrs::default()
+    };
+    let kernel_memory =
+        KernelMemory::build(Chain::of_region(own.pool), &boot.map, mtrrs, support.width, support.huge_ept);
     let kernel_memory = kernel_memory.unwrap_or_else(|_| too_little("the kernel's EPT"));
     if host::enable(&support, own.vmxon).is_err() {
         stop(format_args!("VMXON failed: is another hypervisor running?"));
@@ -162,10 +167,19 @@ fn image_bounds() -> (u64, u64) {
 /// Finds and checks the modules that must be there.
 fn kernel_image(boot: &Boot) -> Image<'static> {
     let find = |name: &str| boot.modules.iter().find(|module| module.name() == name);
-    let missing = |name: &str| -> ! { stop(format_args!("boot module `{name}` is missing: the boot loader must load it with `module2 FILE {name}`")) };
+    let missing = |name: &str| -> ! {
+        stop(format_args!("boot module `{name}` is missing: the boot loader must load it with `module2 FILE {name}`"))
+    };
     let kernel: &Module = find("kernel").unwrap_or_else(|| missing("kernel"));
     let root = find("root").unwrap_or_else(|| missing("root"));
-    report("modules", format_args!("{} ({} KiB)", boot.modules.len(), boot.modules.iter().map(|module| module.length).sum::<u64>() >> 10));
+    report(
+        "modules",
+        format_args!(
+            "{} ({} KiB)",
+            boot.modules.len(),
+            boot.modules.iter().map(|module| module.length).sum::<u64>() >> 10
+        ),
+    );
     // SAFETY: a module that the boot loader placed; its range is painted as a module, so nothing is put there.
     let bytes = |module: &Module| unsafe { physical::module(module.start, module.length) };
     if !bytes(root).starts_with(b"\x7fELF") {

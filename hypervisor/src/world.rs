@@ -2,7 +2,7 @@
 //!
 //! The processor block holds the monitor's stack and, above it, the [`Cpu`], whose first words are the kernel's
 //! general registers. A VM exit of the kernel pushes them into place; a VM exit of a virtual CPU stores its registers
-//! straight into its state page. There is one way back, [`resume`], for both.
+//! straight into its state page. After either, the same code enters what the handler returned.
 //!
 //! ```text
 //! stack ... | registers[15]    | current            | rest of Cpu
@@ -65,7 +65,8 @@ unsafe impl Sync for Block {}
 
 static BLOCK: Block = Block { stack: UnsafeCell::new([0; STACK]), cpu: UnsafeCell::new(MaybeUninit::uninit()) };
 
-const _: () = assert!(offset_of!(Cpu, registers) == 0 && offset_of!(Cpu, current) == CURRENT && align_of::<Cpu>() >= 16);
+const _: () =
+    assert!(offset_of!(Cpu, registers) == 0 && offset_of!(Cpu, current) == CURRENT && align_of::<Cpu>() >= 16);
 const CURRENT: usize = 15 * 8;
 
 /// Where exits of the kernel land.
@@ -76,6 +77,19 @@ pub fn kernel_landing() -> Landing {
 /// Where exits of virtual CPUs land.
 pub fn virtual_cpu_landing() -> Landing {
     Landing { stack: BLOCK.cpu.get() as u64, code: virtual_cpu_exit as *const () as u64 }
+}
+
+macro_rules! load_kernel {
+    ($entry:literal) => {
+        naked_asm!(
+            "mov rsp, rdi",
+            "pop rax", "pop rcx", "pop rdx", "pop rbx", "pop rbp", "pop rsi", "pop rdi",
+            "pop r8", "pop r9", "pop r10", "pop r11", "pop r12", "pop r13", "pop r14", "pop r15",
+            $entry,
+            "jmp {failed}",
+            failed = sym kernel_entry_failed,
+        )
+    };
 }
 
 /// Enters the kernel for the first time, with the registers in `cpu`; the current VMCS is the kernel's. From here on
@@ -95,14 +109,13 @@ pub unsafe fn start(cpu: Cpu) -> ! {
 /// Loads the kernel's registers and launches it.
 #[unsafe(naked)]
 unsafe extern "sysv64" fn launch(cpu: *mut Cpu) -> ! {
-    naked_asm!(
-        "mov rsp, rdi",
-        "pop rax", "pop rcx", "pop rdx", "pop rbx", "pop rbp", "pop rsi", "pop rdi",
-        "pop r8", "pop r9", "pop r10", "pop r11", "pop r12", "pop r13", "pop r14", "pop r15",
-        "vmlaunch",
-        "jmp {failed}",
-        failed = sym kernel_entry_failed,
-    )
+    load_kernel!("vmlaunch")
+}
+
+/// Loads the kernel's registers and resumes it.
+#[unsafe(naked)]
+unsafe extern "sysv64" fn resume_kernel(cpu: *mut Cpu) -> ! {
+    load_kernel!("vmresume")
 }
 
 /// A VM exit of the kernel.
@@ -113,9 +126,15 @@ unsafe extern "sysv64" fn kernel_exit() -> ! {
         "push rdi", "push rsi", "push rbp", "push rbx", "push rdx", "push rcx", "push rax",
         "mov rdi, rsp",
         "call {handler}",
-        "jmp {resume}",
+        "test rax, rax",
+        "jnz {enter}",
+        "pop rax", "pop rcx", "pop rdx", "pop rbx", "pop rbp", "pop rsi", "pop rdi",
+        "pop r8", "pop r9", "pop r10", "pop r11", "pop r12", "pop r13", "pop r14", "pop r15",
+        "vmresume",
+        "jmp {failed}",
         handler = sym kernel::exit,
-        resume = sym resume,
+        enter = sym enter,
+        failed = sym kernel_entry_failed,
     )
 }
 
@@ -142,26 +161,24 @@ unsafe extern "sysv64" fn virtual_cpu_exit() -> ! {
         "pop qword ptr [rdi + 56]",
         "mov rdi, rsp",
         "call {handler}",
-        "jmp {resume}",
-        current = const CURRENT,
-        handler = sym virtual_cpu::exit::handle,
-        resume = sym resume,
-    )
-}
-
-/// Enters what RAX and RDX, a [`Next`], say. RSP is the address of the Cpu, as after either exit.
-#[unsafe(naked)]
-unsafe extern "sysv64" fn resume() -> ! {
-    naked_asm!(
         "test rax, rax",
-        "jnz 2f",
-        // The kernel.
+        "jnz {enter}",
         "pop rax", "pop rcx", "pop rdx", "pop rbx", "pop rbp", "pop rsi", "pop rdi",
         "pop r8", "pop r9", "pop r10", "pop r11", "pop r12", "pop r13", "pop r14", "pop r15",
         "vmresume",
-        "jmp {kernel_failed}",
-        // A virtual CPU: no instruction from the test to the jump changes the flags.
-        "2:",
+        "jmp {failed}",
+        current = const CURRENT,
+        handler = sym virtual_cpu::exit::handle,
+        enter = sym enter,
+        failed = sym kernel_entry_failed,
+    )
+}
+
+/// Enters the virtual CPU that RAX and RDX, a [`Next`], name. RSP is the address of the Cpu, as after either exit.
+#[unsafe(naked)]
+unsafe extern "sysv64" fn enter() -> ! {
+    naked_asm!(
+        // No instruction from the test to the jump changes the flags.
         "mov [rsp + {current}], rax",
         "test rdx, rdx",
         "mov rcx, [rax + 8]",
@@ -188,11 +205,12 @@ unsafe extern "sysv64" fn resume() -> ! {
         "4:",
         "mov rdi, rsp",
         "call {failed}",
+        // It returns the kernel.
+        "mov rdi, rsp",
         "jmp {resume}",
         current = const CURRENT,
         failed = sym virtual_cpu::exit::entry_failed,
-        kernel_failed = sym kernel_entry_failed,
-        resume = sym resume,
+        resume = sym resume_kernel,
     )
 }
 

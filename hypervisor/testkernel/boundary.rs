@@ -7,7 +7,7 @@ use protocols::boot_info::DIRECT_MAP;
 use protocols::machine::{Call, MACHINE_FRAMES, Status};
 use protocols::virtual_cpu::exit_reason as reason;
 
-use crate::bare::Outcome;
+use crate::bare::{Outcome, Test};
 use crate::code;
 use crate::guest::Guest;
 use crate::monitor::{ask, bytes, call, frame, refused, write};
@@ -15,7 +15,7 @@ use crate::native::{attempt, open_to_ring_3, ring_3_vmcall};
 use crate::tests::check;
 
 /// Every test.
-pub const ALL: &[(&str, fn() -> Outcome)] = &[
+pub const ALL: &[Test] = &[
     ("unknown_calls", unknown_calls),
     ("bad_lists", bad_lists),
     ("bad_identifiers", bad_identifiers),
@@ -45,7 +45,10 @@ fn bad_lists() -> Outcome {
     check!(refused(ask(Call::CreateMachine, [list, 513, 0, 0]), Status::BadAddress), "a list across pages");
     check!(refused(ask(Call::CreateMachine, [list, u64::MAX, 0, 0]), Status::BadAddress), "an endless list");
     check!(refused(ask(Call::CreateMachine, [list, 3, 0, 0]), Status::NoFrames), "a machine of three frames");
-    check!(refused(ask(Call::WriteConsole, [0x10_0000, 5, 0, 0]), Status::BadAddress), "the monitor's memory was printed");
+    check!(
+        refused(ask(Call::WriteConsole, [0x10_0000, 5, 0, 0]), Status::BadAddress),
+        "the monitor's memory was printed"
+    );
     let same = [frame(); MACHINE_FRAMES];
     write(list, &same);
     check!(refused(ask(Call::CreateMachine, [list, 8, 0, 0]), Status::FrameInUse), "one frame was taken twice");
@@ -78,13 +81,25 @@ fn out_of_reach() -> Outcome {
     check!(attempt(read, DIRECT_MAP + donated) == Some(13), "the kernel reads a donated frame");
     check!(attempt(read, DIRECT_MAP + guest.memory).is_none(), "the kernel lost a frame");
     check!(refused(guest.map(0x40_0000, donated, PAGE_SIZE, 7), Status::FrameInUse), "a donated frame was mapped");
-    check!(refused(guest.map(0x40_0000, guest.state_frame, PAGE_SIZE, 7), Status::FrameInUse), "a state page was mapped");
+    check!(
+        refused(guest.map(0x40_0000, guest.state_frame, PAGE_SIZE, 7), Status::FrameInUse),
+        "a state page was mapped"
+    );
     write(guest.list, &[guest.memory]);
-    check!(refused(ask(Call::Donate, [guest.machine, 1, guest.list, 0]), Status::FrameInUse), "a mapped frame was donated");
+    check!(
+        refused(ask(Call::Donate, [guest.machine, 1, guest.list, 0]), Status::FrameInUse),
+        "a mapped frame was donated"
+    );
     write(guest.list, &[guest.state_frame]);
-    check!(refused(ask(Call::Donate, [guest.machine, 1, guest.list, 0]), Status::FrameInUse), "a state page was donated");
+    check!(
+        refused(ask(Call::Donate, [guest.machine, 1, guest.list, 0]), Status::FrameInUse),
+        "a state page was donated"
+    );
     let (machine, memory) = (guest.machine, guest.memory);
-    check!(refused(ask(Call::CreateVirtualCpu, [machine, memory, 0, 0]), Status::FrameInUse), "guest memory as state page");
+    check!(
+        refused(ask(Call::CreateVirtualCpu, [machine, memory, 0, 0]), Status::FrameInUse),
+        "guest memory as state page"
+    );
     check!(guest.map(0, 0, 2 << 20, 0) == Ok(1), "unmap");
     write(guest.list, &[guest.memory]);
     check!(ask(Call::Donate, [guest.machine, 1, guest.list, 0]).is_ok(), "an unmapped frame was refused");
@@ -110,14 +125,18 @@ fn destroy() -> Outcome {
     let mut guest = Guest::new(code::hlt_64())?;
     check!(guest.map(0x4000_0000, guest.memory, 0x3000, 7) == Ok(1), "map");
     check!(guest.run()? == reason::HLT, "run");
-    let (machine, cpu, state, donated, memory) = (guest.machine, guest.cpu, guest.state_frame, guest.donated, guest.memory);
+    let (machine, cpu, state, donated, memory) =
+        (guest.machine, guest.cpu, guest.state_frame, guest.donated, guest.memory);
     check!(guest.destroy()? == MACHINE_FRAMES as u64 + 24, "not all frames came back");
     check!(bytes(donated, 32 << 12).iter().all(|&byte| byte == 0), "they are not zeroed");
     check!(refused(ask(Call::Run, [cpu, 0, 0, 0]), Status::NoObject), "its virtual CPU lives");
     check!(refused(ask(Call::DonatedFrames, [machine, 0, 0, 0]), Status::NoObject), "it lives");
     // All of them, and what it had mapped, and the state page, can be donated again.
     let list = frame();
-    write(list, &[donated, memory, state, memory + 4096, donated + 4096, donated + 8192, memory + 8192, donated + 12288]);
+    write(
+        list,
+        &[donated, memory, state, memory + 4096, donated + 4096, donated + 8192, memory + 8192, donated + 12288],
+    );
     check!(ask(Call::CreateMachine, [list, 8, 0, 0]).is_ok(), "a frame is not free");
     Ok(())
 }

@@ -64,7 +64,7 @@ code! {
         "lgdt [0x6100]"
         "mov eax, cr0" "or al, 1" "mov cr0, eax"
         ".byte 0xea" ".word 0x8000 + 4f - modes_start, 8" // far jump
-       
+
         ".code32" "4:"
         "mov ax, 16" "mov ds, ax" "mov es, ax" "mov ss, ax"
         "mov al, 2" "out 0x85, al"
@@ -74,7 +74,7 @@ code! {
         "mov eax, cr0" "or eax, 0x80000000" "mov cr0, eax"
         "mov al, 3" "out 0x85, al"
         ".byte 0xea" ".long 0x8000 + 5f - modes_start" ".word 24" // far jump
-       
+
         ".code64" "5:"
         "mov ecx, 0xc0000080" "rdmsr" "mov rbx, rax"
         "mov al, 4" "out 0x85, al" "hlt";

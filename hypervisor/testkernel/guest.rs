@@ -101,13 +101,18 @@ impl Guest {
             self.word(0x3000 + index * 8, index << 21 | 0x83);
         }
         self.word(0x4000, 0x3001);
-        for (index, descriptor) in [0, 0x00cf_9b00_0000_ffff, 0x00cf_9300_0000_ffff, 0x00af_9b00_0000_ffffu64].into_iter().enumerate() {
+        for (index, descriptor) in
+            [0, 0x00cf_9b00_0000_ffff, 0x00cf_9300_0000_ffff, 0x00af_9b00_0000_ffffu64].into_iter().enumerate()
+        {
             self.word(0x6000 + index as u64 * 8, descriptor);
         }
         self.at(0x6100, 6).copy_from_slice(&[31, 0, 0, 0x60, 0, 0]);
         for vector in 0..256 {
             let handler = HANDLERS + vector * 16;
-            self.word(0x7000 - 0x2000 + vector * 16, handler & 0xffff | 24 << 16 | 0x8e << 40 | (handler >> 16 & 0xffff) << 48);
+            self.word(
+                0x7000 - 0x2000 + vector * 16,
+                handler & 0xffff | 24 << 16 | 0x8e << 40 | (handler >> 16 & 0xffff) << 48,
+            );
         }
         self.at(HANDLERS, code::handlers().len()).copy_from_slice(code::handlers());
         self.at(CODE, code.len()).copy_from_slice(code);

@@ -40,6 +40,8 @@ mod bare {
 
     /// What a test returns: what was wrong.
     pub type Outcome = Result<(), &'static str>;
+    /// A test with its name.
+    pub type Test = (&'static str, fn() -> Outcome);
 
     #[unsafe(no_mangle)]
     extern "sysv64" fn _start(info: &'static BootInfo) -> ! {
@@ -55,7 +57,9 @@ mod bare {
                 Err(what) => {
                     bad += 1;
                     let [reason, qualification, rip, rax] = guest::LAST.each_ref().map(|fact| fact.load(Relaxed));
-                    say!("FAILED {name}: {what}; last exit {reason:#x} ({qualification:#x}), rip {rip:#x}, rax {rax:#x}");
+                    say!(
+                        "FAILED {name}: {what}; last exit {reason:#x} ({qualification:#x}), rip {rip:#x}, rax {rax:#x}"
+                    );
                 }
             }
         }

@@ -12,13 +12,16 @@ static TICKS: AtomicU64 = AtomicU64::new(0);
 const TIMER: usize = 32;
 
 static mut IDT: [[u64; 2]; 48] = [[0; 2]; 48];
-static mut GDT: [u64; 7] = [0, 0x00af_9b00_0000_ffff, 0x00cf_9300_0000_ffff, 0x00cf_f300_0000_ffff, 0x00af_fb00_0000_ffff, 0, 0];
+static mut GDT: [u64; 7] =
+    [0, 0x00af_9b00_0000_ffff, 0x00cf_9300_0000_ffff, 0x00cf_f300_0000_ffff, 0x00af_fb00_0000_ffff, 0, 0];
 static mut TASK: [u16; 52] = [0; 52];
 static mut STACK: [u64; 1024] = [0; 1024];
 
 /// Loads tables, and masks the legacy interrupt controller as the firmware left it.
 pub fn start() {
-    for (port, value) in [(0x20, 0x11), (0x21, 32), (0x21, 4), (0x21, 1), (0xa0, 0x11), (0xa1, 40), (0xa1, 2), (0xa1, 1)] {
+    for (port, value) in
+        [(0x20, 0x11), (0x21, 32), (0x21, 4), (0x21, 1), (0xa0, 0x11), (0xa1, 40), (0xa1, 2), (0xa1, 1)]
+    {
         out(port, value);
     }
     out(0x21, 0xff);
@@ -35,7 +38,11 @@ pub fn start() {
         (*gdt)[5] = 103 | (base & 0xff_ffff) << 16 | 0x89 << 40 | (base >> 24 & 0xff) << 56;
         (*gdt)[6] = base >> 32;
         for vector in 0..48 {
-            let handler = if vector >= TIMER { timer as *const () as u64 } else { stubs as *const () as u64 + 16 * vector as u64 };
+            let handler = if vector >= TIMER {
+                timer as *const () as u64
+            } else {
+                stubs as *const () as u64 + 16 * vector as u64
+            };
             (*idt)[vector] = [handler & 0xffff | 8 << 16 | 0x8e << 40 | (handler >> 16 & 0xffff) << 48, handler >> 32];
         }
         let pointer = |base: u64, limit: u16| [u64::from(limit) << 48, base];
@@ -57,7 +64,12 @@ pub fn attempt(what: extern "sysv64" fn(u64), argument: u64) -> Option<u64> {
 #[unsafe(naked)]
 extern "sysv64" fn trampoline(what: extern "sysv64" fn(u64), argument: u64, resume: &AtomicU64, stack: &AtomicU64) {
     naked_asm!(
-        "push rbp", "push rbx", "push r12", "push r13", "push r14", "push r15",
+        "push rbp",
+        "push rbx",
+        "push r12",
+        "push r13",
+        "push r14",
+        "push r15",
         "sub rsp, 8",
         "lea rax, [rip + 2f]",
         "mov [rdx], rax",
@@ -67,7 +79,12 @@ extern "sysv64" fn trampoline(what: extern "sysv64" fn(u64), argument: u64, resu
         "call rax",
         "2:",
         "add rsp, 8",
-        "pop r15", "pop r14", "pop r13", "pop r12", "pop rbx", "pop rbp",
+        "pop r15",
+        "pop r14",
+        "pop r13",
+        "pop r12",
+        "pop rbx",
+        "pop rbp",
         "ret",
     )
 }
@@ -131,7 +148,8 @@ pub fn open_to_ring_3() {
     unsafe { asm!("mov {}, cr3", out(reg) table) };
     let address = ring_3_vmcall as *const () as u64;
     for shift in [39, 30, 21, 12] {
-        let entry = (protocols::boot_info::DIRECT_MAP + (table & 0x000f_ffff_ffff_f000) + (address >> shift & 511) * 8) as *mut u64;
+        let entry = (protocols::boot_info::DIRECT_MAP + (table & 0x000f_ffff_ffff_f000) + (address >> shift & 511) * 8)
+            as *mut u64;
         // SAFETY: the boot page tables, in the direct map; setting the user bit of entries on the way. The code may
         // cross into the next page, which this test accepts as a page fault.
         unsafe {

@@ -4,7 +4,7 @@ use protocols::machine::Call;
 use protocols::policy::{Controls, Kind, MsrEntry};
 use protocols::virtual_cpu::{Event, Groups, exit_reason as reason, register};
 
-use crate::bare::Outcome;
+use crate::bare::{Outcome, Test};
 use crate::code;
 use crate::guest::{CODE, Guest, MEMORY, OPEN};
 use crate::monitor::{ask, memory};
@@ -21,7 +21,7 @@ macro_rules! check {
 pub(crate) use check;
 
 /// Every test.
-pub const ALL: &[(&str, fn() -> Outcome)] = &[
+pub const ALL: &[Test] = &[
     ("version", version),
     ("real_mode_port_and_hlt", real_mode),
     ("cpuid_from_the_table", cpuid),
@@ -261,7 +261,10 @@ fn posted_at_once() -> Outcome {
     guest.state.rflags |= 0x200;
     guest.state.event = Event::interrupt(0x51);
     guest.state.posted = 0x152;
-    check!(guest.run()? == reason::IO && guest.state.gpr[0] & 0xff == 0x51 && guest.state.posted == 0x152, "wrong order");
+    check!(
+        guest.run()? == reason::IO && guest.state.gpr[0] & 0xff == 0x51 && guest.state.posted == 0x152,
+        "wrong order"
+    );
     Ok(())
 }
 

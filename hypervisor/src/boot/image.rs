@@ -71,7 +71,8 @@ pub fn check(file: &[u8]) -> Result<Image<'_>, Damage> {
     if header.class != Class::ELF64 || header.e_machine != EM_X86_64 || header.e_type != ET_EXEC {
         return Err(Damage::WrongKind);
     }
-    let loads = || elf.segments().into_iter().flat_map(|table| table.iter()).filter(|s| s.p_type == PT_LOAD && s.p_memsz > 0);
+    let loads =
+        || elf.segments().into_iter().flat_map(|table| table.iter()).filter(|s| s.p_type == PT_LOAD && s.p_memsz > 0);
     let lowest = loads().map(|segment| segment.p_vaddr).min().ok_or(Damage::Segments)?;
     if lowest < LOWEST_ADDRESS {
         return Err(Damage::Bounds);
@@ -160,7 +161,11 @@ mod tests {
         assert_eq!(check(&file(0x10_0000, 0x10_0000, 16)).unwrap_err(), Damage::Bounds, "low");
         assert_eq!(check(&file(BASE, BASE + 0x3000, 0x2000)).unwrap_err(), Damage::Entry);
         assert_eq!(check(&file(BASE, BASE, u64::MAX)).unwrap_err(), Damage::Bounds);
-        assert_eq!(check(&file(0xffff_ffff_ffff_f000, 0xffff_ffff_ffff_f000, 0x2000)).unwrap_err(), Damage::Bounds, "wraps");
+        assert_eq!(
+            check(&file(0xffff_ffff_ffff_f000, 0xffff_ffff_ffff_f000, 0x2000)).unwrap_err(),
+            Damage::Bounds,
+            "wraps"
+        );
         let mut wrong = good.clone();
         wrong[18] = 3;
         assert_eq!(check(&wrong).unwrap_err(), Damage::WrongKind);

@@ -45,7 +45,9 @@ pub enum Problem {
 impl fmt::Display for Problem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Magic(magic) => write!(f, "not started by a Multiboot2 boot loader (magic {magic:#x}); use GRUB's `multiboot2`"),
+            Self::Magic(magic) => {
+                write!(f, "not started by a Multiboot2 boot loader (magic {magic:#x}); use GRUB's `multiboot2`")
+            }
             Self::Damaged => f.write_str("the boot loader's information is damaged"),
             Self::NoMemoryMap => f.write_str("the boot loader gives no memory map"),
             Self::Fragmented => f.write_str("the memory map has too many ranges"),
@@ -135,7 +137,9 @@ fn screen(info: &BootInformation) -> Option<Screen> {
     let (width, height, pitch) = (tag.width() as usize, tag.height() as usize, tag.pitch() as usize);
     let mode = match tag.buffer_type() {
         Ok(FramebufferType::Text) => Mode::Text,
-        Ok(FramebufferType::RGB { .. }) if matches!(tag.bpp(), 16 | 24 | 32) => Mode::Pixels(usize::from(tag.bpp()) / 8),
+        Ok(FramebufferType::RGB { .. }) if matches!(tag.bpp(), 16 | 24 | 32) => {
+            Mode::Pixels(usize::from(tag.bpp()) / 8)
+        }
         _ => return None,
     };
     let length = pitch.checked_mul(height)?;

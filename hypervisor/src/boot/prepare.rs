@@ -114,7 +114,9 @@ fn ranges(map: &Map, info: &mut BootInfo) -> bool {
         map.ranges().iter().filter_map(move |range| match range.kind {
             Kind::Monitor => None,
             Kind::Kernel(RangeKind::Free) if range.end - range.start < smallest => None,
-            Kind::Kernel(kind) => Some(Range { start: range.start, length: range.end - range.start, kind: kind as u64 }),
+            Kind::Kernel(kind) => {
+                Some(Range { start: range.start, length: range.end - range.start, kind: kind as u64 })
+            }
         })
     };
     let mut smallest = 0;

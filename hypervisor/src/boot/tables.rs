@@ -40,7 +40,14 @@ impl<'a> Builder<'a> {
 
     /// Maps `length` bytes from `virtual_address` on to those from `physical` on, in pages of `page` bytes (4 KiB,
     /// 2 MiB or 1 GiB), with `flags` beside present and writable. All aligned to `page`.
-    pub fn map(&mut self, virtual_address: u64, physical: u64, length: u64, page: u64, flags: u64) -> Result<(), TooFew> {
+    pub fn map(
+        &mut self,
+        virtual_address: u64,
+        physical: u64,
+        length: u64,
+        page: u64,
+        flags: u64,
+    ) -> Result<(), TooFew> {
         let leaf_level = match page {
             HUGE_PAGE_SIZE => 2,
             LARGE_PAGE_SIZE => 1,

@@ -132,7 +132,12 @@ fn step() -> impl Strategy<Value = Step> {
     let place = || prop_oneof![0u64..1100, (0u64..3).prop_map(|n| n * 512)];
     let length = || prop_oneof![1u64..20, Just(512), Just(1024)];
     prop_oneof![
-        (place(), place(), length(), 1u16..8).prop_map(|(guest, host, frames, rights)| Step::Map { guest, host, frames, rights }),
+        (place(), place(), length(), 1u16..8).prop_map(|(guest, host, frames, rights)| Step::Map {
+            guest,
+            host,
+            frames,
+            rights
+        }),
         (place(), length()).prop_map(|(guest, frames)| Step::Unmap { guest, frames }),
     ]
 }

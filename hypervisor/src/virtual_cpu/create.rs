@@ -9,9 +9,9 @@ use crate::cpu::Cpu;
 use crate::ept::Ept;
 use crate::frames::Class;
 use crate::guest_rules::{CR0_OWNED, SMXE, VMXE};
+use crate::objects::Active;
 use crate::vmx::controls::{pin, primary, secondary};
 use crate::vmx::field::{ControlField as Control, GuestField as Guest};
-use crate::objects::Active;
 use crate::vmx::host;
 use crate::vmx::instruction::{self, vmwrite, vmwrite_control};
 use crate::vmx::support::Support;
@@ -66,7 +66,7 @@ pub(super) fn with_vmcs(cpu: &mut Cpu, id: u64, new: bool, action: impl FnOnce(&
         }
     }
     // SAFETY: the kernel's VMCS was launched before.
-    let _ = unsafe { instruction::vmptrld(cpu.kernel_vmcs) };
+    unsafe { instruction::vmptrld_again(&cpu.kernel_vmcs) };
 }
 
 fn write_vmcs(support: &Support, control: &mut VirtualCpu, policy: &Controls, bitmap: HostPhysical) {
@@ -138,7 +138,8 @@ pub fn apply_controls(cpu: &mut Cpu, machine_id: u64) {
 /// [`protocols::machine::Call::DestroyVirtualCpu`]: its frames return to its machine.
 pub fn destroy(cpu: &mut Cpu, id: u64) -> Result<(), Status> {
     let control = cpu.objects.virtual_cpu(&cpu.frames, id).ok_or(Status::NoObject)?;
-    let (vmcs, state, machine_id, next, vpid) = (control.vmcs, control.state, control.machine, control.next, control.vpid);
+    let (vmcs, state, machine_id, next, vpid) =
+        (control.vmcs, control.state, control.machine, control.next, control.vpid);
     // SAFETY: a VMCS of the monitor's, which from now on is plain memory. It cannot fail.
     let _ = unsafe { instruction::vmclear(vmcs) };
     cpu.objects.forget(id);

@@ -22,6 +22,8 @@ const UNDEFINED: Event = Event::exception(6, None);
 const PROTECTION: Event = Event::exception(13, Some(0));
 /// The preemption timer expired (Intel SDM vol. 3D, appendix C).
 const PREEMPTION_TIMER: u32 = 52;
+/// Bit of the qualification of a port access: INS or OUTS.
+const STRING: u64 = 1 << 4;
 /// RFLAGS.TF.
 const TRAP: u64 = 1 << 8;
 /// Pending debug exceptions: single step.
@@ -37,21 +39,30 @@ enum Outcome {
     Kernel,
 }
 
-/// A VM exit of the virtual CPU that runs.
+/// A VM exit of the virtual CPU that runs. The two hottest are answered right here.
 pub(crate) extern "sysv64" fn handle(cpu: &mut Cpu) -> Next {
     cpu.exits += 1;
     let exit_reason = vmread(Read::REASON) as u32;
     let Some(active) = cpu.objects.running() else { return to_kernel() };
-    if exit_reason == reason::CPUID {
+    if exit_reason == reason::IO {
+        let qualification = vmread(Read::QUALIFICATION);
+        if qualification & STRING == 0 {
+            let length = vmread(Read::INSTRUCTION_LENGTH) as u32;
+            let exit =
+                ExitRecord { reason: reason::IO, instruction_length: length, qualification, ..ExitRecord::default() };
+            record(active.control, active.state, &exit);
+            // SAFETY: the kernel's VMCS was launched before.
+            unsafe { instruction::vmptrld_again(&cpu.kernel_vmcs) };
+            return to_kernel();
+        }
+    } else if exit_reason == reason::CPUID {
         let Active { state, policy, .. } = active;
         if cpuid(state, policy) {
             step();
             return Next::virtual_cpu(&mut state.gpr, true);
         }
-    } else if exit_reason != reason::EXTERNAL_INTERRUPT && exit_reason != reason::IO {
-        return other(cpu, exit_reason);
     }
-    leave(cpu, exit_reason)
+    other(cpu)
 }
 
 /// Goes on after the instruction: as if the guest had executed it, single step included.
@@ -64,8 +75,10 @@ fn step() {
     }
 }
 
+/// All other exits, and those that no table answered.
 #[inline(never)]
-fn other(cpu: &mut Cpu, exit_reason: u32) -> Next {
+extern "sysv64" fn other(cpu: &mut Cpu) -> Next {
+    let exit_reason = vmread(Read::REASON) as u32;
     let Some(active) = cpu.objects.running() else { return to_kernel() };
     let flags = active.policy.controls().flags;
     let outcome = match exit_reason {
@@ -88,7 +101,9 @@ fn other(cpu: &mut Cpu, exit_reason: u32) -> Next {
         }
         reason::INVD | reason::WBINVD => Outcome::Done,
         reason::VMCALL if flags & Controls::VMCALL == 0 || vmread(Guest::SS_ACCESS) >> 5 & 3 != 0 => raise(UNDEFINED),
-        reason::VMCLEAR..=reason::VMXON | reason::INVEPT | reason::INVVPID if flags & Controls::EXIT_ON_VMX == 0 => raise(UNDEFINED),
+        reason::VMCLEAR..=reason::VMXON | reason::INVEPT | reason::INVVPID if flags & Controls::EXIT_ON_VMX == 0 => {
+            raise(UNDEFINED)
+        }
         reason::GETSEC | reason::VMFUNC => raise(UNDEFINED),
         _ => Outcome::Kernel,
     };
@@ -199,36 +214,36 @@ fn write_cr4(active: Active, frames: &crate::frames::FrameTable, value: u64) -> 
     Outcome::Done
 }
 
-/// Ends the run: records the exit, reads what is wanted, goes back to the kernel.
-#[inline(always)]
+/// Ends the run: describes the exit, goes back to the kernel.
 fn leave(cpu: &mut Cpu, exit_reason: u32) -> Next {
     let Some(active) = cpu.objects.running() else { return to_kernel() };
-    let Active { control, state, .. } = active;
-    control.launched = exit_reason & reason::ENTRY_FAILURE == 0 || control.launched;
-    state.cr2 = processor::read_cr2();
     let mut exit = ExitRecord { reason: exit_reason, ..ExitRecord::default() };
-    if exit_reason == reason::IO {
-        exit.instruction_length = vmread(Read::INSTRUCTION_LENGTH) as u32;
-        exit.qualification = vmread(Read::QUALIFICATION);
-        // INS and OUTS (bit 4) use memory.
-        if exit.qualification & 1 << 4 != 0 {
-            exit.guest_linear = vmread(Read::GUEST_LINEAR);
-            exit.instruction = vmread(Read::INSTRUCTION_INFORMATION) as u32;
-        }
-    } else if exit_reason != reason::EXTERNAL_INTERRUPT {
-        describe(state, &mut exit);
+    if exit_reason != reason::EXTERNAL_INTERRUPT {
+        describe(active.state, &mut exit);
     }
-    state.exit = exit;
-    state.valid = state.wanted & Groups::VMCS.bits();
-    if state.valid != 0 {
-        state::read(state, Groups::from_bits_truncate(state.valid));
-    }
-    // SAFETY: the kernel's VMCS was launched before. It cannot fail.
-    let _ = unsafe { instruction::vmptrld(cpu.kernel_vmcs) };
-    if exit.reason == reason::EXCEPTION_OR_NMI || exit.reason == reason::MACHINE_CHECK_ON_ENTRY | reason::ENTRY_FAILURE {
+    record(active.control, active.state, &exit);
+    // SAFETY: the kernel's VMCS was launched before.
+    unsafe { instruction::vmptrld_again(&cpu.kernel_vmcs) };
+    if exit.reason == reason::EXCEPTION_OR_NMI || exit.reason == reason::MACHINE_CHECK_ON_ENTRY | reason::ENTRY_FAILURE
+    {
         pass_on(&exit);
     }
     to_kernel()
+}
+
+/// Writes the exit record and what is wanted to the state page. The VMCS is still the virtual CPU's.
+#[inline(always)]
+fn record(control: &mut VirtualCpu, state: &mut VirtualCpuState, exit: &ExitRecord) {
+    if exit.reason & reason::ENTRY_FAILURE == 0 {
+        control.launched = true;
+    }
+    state.cr2 = processor::read_cr2();
+    state.exit = *exit;
+    let wanted = state.wanted & Groups::VMCS.bits();
+    state.valid = wanted;
+    if wanted != 0 {
+        state::read(state, Groups::from_bits_truncate(wanted));
+    }
 }
 
 /// Fills in an exit record, by reason, and keeps an event whose delivery the exit interrupted.
@@ -268,6 +283,13 @@ fn describe(state: &mut VirtualCpuState, exit: &mut ExitRecord) {
             exit.instruction_length = vmread(Read::INSTRUCTION_LENGTH) as u32;
             vectoring = true;
         }
+        reason::IO => {
+            exit.instruction_length = vmread(Read::INSTRUCTION_LENGTH) as u32;
+            exit.qualification = vmread(Read::QUALIFICATION);
+            // INS and OUTS use memory.
+            exit.guest_linear = vmread(Read::GUEST_LINEAR);
+            exit.instruction = vmread(Read::INSTRUCTION_INFORMATION) as u32;
+        }
         _ => {
             exit.instruction_length = vmread(Read::INSTRUCTION_LENGTH) as u32;
             exit.qualification = vmread(Read::QUALIFICATION);
@@ -291,7 +313,8 @@ fn keep_vectoring(state: &mut VirtualCpuState, exit: &ExitRecord) {
     }
     let information = information & (Event::VALID | 0xfff);
     let error = if information & Event::HAS_ERROR != 0 { vmread(Read::VECTORING_ERROR) as u32 } else { 0 };
-    let instruction_length = if matches!(information >> 8 & 7, 4..=6) { vmread(Read::INSTRUCTION_LENGTH) as u32 } else { 0 };
+    let instruction_length =
+        if matches!(information >> 8 & 7, 4..=6) { vmread(Read::INSTRUCTION_LENGTH) as u32 } else { 0 };
     if information >> 8 & 7 == 2 {
         // The NMI's own blocking would forbid to inject it again.
         vmwrite(Guest::INTERRUPTIBILITY, vmread(Guest::INTERRUPTIBILITY) & !8);
@@ -340,7 +363,7 @@ pub fn refuse(cpu: &mut Cpu, instruction_error: u32) -> Next {
         state.valid = state.wanted & Groups::VMCS.bits();
         state::read(state, Groups::from_bits_truncate(state.valid));
     }
-    // SAFETY: the kernel's VMCS was launched before. It cannot fail.
-    let _ = unsafe { instruction::vmptrld(cpu.kernel_vmcs) };
+    // SAFETY: the kernel's VMCS was launched before.
+    unsafe { instruction::vmptrld_again(&cpu.kernel_vmcs) };
     to_kernel()
 }

@@ -32,8 +32,6 @@ const INTERRUPTS: u64 = 1 << 9;
 const SHADOWS: u64 = 3;
 /// "VM entry with invalid control fields" (Intel SDM vol. 3C, 31.4): what a bad event is reported as.
 const INVALID_CONTROLS: u32 = 7;
-/// The mark of a posted interrupt.
-const POSTED: u32 = 0x100;
 
 /// The monitor's part of a virtual CPU, in its control frame.
 #[derive(Debug)]
@@ -64,26 +62,34 @@ pub struct VirtualCpu {
 #[inline(always)]
 pub fn run(cpu: &mut Cpu) -> Next {
     let Some(active) = cpu.objects.activate(&cpu.frames, cpu.registers[RDI]) else {
-        cpu.registers[RAX] = Status::NoObject as u64;
-        return to_kernel();
+        return no_object(cpu);
     };
     cpu.registers[RAX] = Status::Ok as u64;
-    let vmcs = active.control.vmcs;
-    // SAFETY: the VMCS of a virtual CPU that exists was initialised when it was created.
-    if unsafe { instruction::vmptrld(vmcs) }.is_err() {
-        // Cannot happen; if it did, the kernel's VMCS is still current.
-        cpu.registers[RAX] = Status::NoObject as u64;
-        return to_kernel();
+    // SAFETY: the VMCS of a virtual CPU was initialised and current when the virtual CPU was created.
+    unsafe { instruction::vmptrld_again(&active.control.vmcs) };
+    let state = &*active.state;
+    if state.dirty | u64::from(state.advance | state.posted | state.event.information) != 0 {
+        return run_changed(cpu);
     }
-    let (control, state) = (&*active.control, &*active.state);
-    let quiet = state.dirty == 0 && state.advance | state.posted | state.event.information == 0 && !control.window;
-    if quiet || prepare(&cpu.frames, active) {
-        match cpu.objects.running() {
-            Some(active) => enter(active),
-            None => to_kernel(),
-        }
-    } else {
-        exit::refuse(cpu, INVALID_CONTROLS)
+    enter(active)
+}
+
+#[cold]
+extern "sysv64" fn no_object(cpu: &mut Cpu) -> Next {
+    cpu.registers[RAX] = Status::NoObject as u64;
+    to_kernel()
+}
+
+/// Runs after the kernel changed something in the state page.
+#[inline(never)]
+extern "sysv64" fn run_changed(cpu: &mut Cpu) -> Next {
+    let Some(active) = cpu.objects.running() else { return no_object(cpu) };
+    if !prepare(&cpu.frames, active) {
+        return exit::refuse(cpu, INVALID_CONTROLS);
+    }
+    match cpu.objects.running() {
+        Some(active) => enter(active),
+        None => no_object(cpu),
     }
 }
 
@@ -114,7 +120,6 @@ fn enter(active: Active) -> Next {
 }
 
 /// Brings what the kernel changed in the state page to the current VMCS. `false`: the entry would fail.
-#[inline(never)]
 fn prepare(frames: &FrameTable, active: Active) -> bool {
     let Active { control, state, .. } = active;
     let dirty = Groups::from_bits_truncate(state.dirty) & Groups::VMCS;
@@ -138,7 +143,9 @@ fn prepare(frames: &FrameTable, active: Active) -> bool {
         inject(event);
         state.event = Event::default();
     }
-    deliver_posted(control, state, event.is_valid());
+    if state.posted != 0 {
+        deliver_posted(control, state, event.is_valid());
+    }
     true
 }
 
@@ -152,16 +159,14 @@ fn advance(state: &mut VirtualCpuState) {
 }
 
 /// Delivers the posted interrupt if the guest accepts it now and nothing else is being delivered; otherwise asks for an
-/// exit as soon as it does.
+/// exit as soon as it does. A request that outlives a withdrawn interrupt costs one exit, which finds nothing to do.
 fn deliver_posted(control: &mut VirtualCpu, state: &mut VirtualCpuState, busy: bool) {
-    if state.posted != 0 {
-        let accepts = vmread(Guest::RFLAGS) & INTERRUPTS != 0 && vmread(Guest::INTERRUPTIBILITY) & SHADOWS == 0;
-        if accepts && !busy {
-            inject(Event::interrupt(state.posted as u8));
-            state.posted = 0;
-        }
+    let accepts = vmread(Guest::RFLAGS) & INTERRUPTS != 0 && vmread(Guest::INTERRUPTIBILITY) & SHADOWS == 0;
+    if accepts && !busy {
+        inject(Event::interrupt(state.posted as u8));
+        state.posted = 0;
     }
-    set_window(control, state.posted & POSTED != 0);
+    set_window(control, state.posted != 0);
 }
 
 /// Sets whether the interrupt window exits.

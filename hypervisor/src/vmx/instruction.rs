@@ -57,6 +57,21 @@ pub unsafe fn vmptrld(vmcs: HostPhysical) -> Result<(), Failed> {
     result(failed)
 }
 
+/// Makes the VMCS at `vmcs` current, which was current before: so it cannot fail, and if it did, the processor would
+/// be broken.
+///
+/// # Safety
+/// As [`vmptrld`].
+#[inline(always)]
+pub unsafe fn vmptrld_again(vmcs: &HostPhysical) {
+    // SAFETY: the caller's promise.
+    unsafe {
+        asm!("vmptrld [{}]", "jbe {}", in(reg) vmcs, label {
+            crate::stop::stop(format_args!("the processor refuses a VMCS that it had before"))
+        }, options(nostack));
+    }
+}
+
 /// Reads a field of the current VMCS and says whether it exists.
 pub fn vmread_checked(field: impl Field) -> Result<u64, Failed> {
     let (value, failed): (u64, u8);
@@ -118,7 +133,9 @@ pub fn fields_exist() -> bool {
 pub fn invept(pointer: u64) -> Result<(), Failed> {
     let failed: u8;
     // SAFETY: dropping cached translations is always allowed.
-    unsafe { asm!("invept {}, [{}]", "setbe {}", in(reg) 1u64, in(reg) &[pointer, 0], out(reg_byte) failed, options(nostack)) };
+    unsafe {
+        asm!("invept {}, [{}]", "setbe {}", in(reg) 1u64, in(reg) &[pointer, 0], out(reg_byte) failed, options(nostack))
+    };
     result(failed)
 }
 
