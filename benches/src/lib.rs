@@ -19,5 +19,7 @@ pub mod report;
 pub const MARK: &str = "measure";
 /// The line that ends the measurements.
 pub const END: &str = "measurements end";
+/// What begins the line that ends measurements which failed.
+pub const FAILED: &str = "measurements failed: ";
 /// What `first-instruction` prints before the time stamp counter, in hexadecimal.
 pub const FIRST_INSTRUCTION: &str = "first user instruction at tick ";

@@ -94,7 +94,14 @@ impl Bochs {
         })
     }
 
-    fn ips(&self) -> u64 {
+    /// The model of the machine's CPU.
+    pub fn cpu(options: &HostOptions) -> &str {
+        options.cpu.as_deref().unwrap_or(CPU)
+    }
+
+    /// Instructions per emulated second, which is also the rate of the time
+    /// stamp counter.
+    pub fn ips(&self) -> u64 {
         if self.has_debugger { DEBUGGER_IPS } else { FAST_IPS }
     }
 
@@ -102,7 +109,7 @@ impl Bochs {
     fn configuration(&self, port: u16, options: &HostOptions) -> String {
         let memory = options.memory.to_mib_rounded_up();
         let host_memory = memory.min(MOST_HOST_MEMORY_MIB);
-        let cpu = options.cpu.as_deref().unwrap_or(CPU);
+        let cpu = Self::cpu(options);
         let sync = match options.pace {
             Pace::RealTime => "slowdown",
             Pace::Fast => "none",

@@ -66,17 +66,34 @@ impl BzImage {
         if file[0x211] & LOADED_HIGH == 0 || u16_at(0x236) & XLF_KERNEL_64 == 0 {
             return Err(BzImageError::Not64Bit);
         }
-        // boot.rst: a setup_sects of 0 means 4, for compatibility.
-        let setup_sectors = match file[0x1f1] {
-            0 => 4,
-            count => u64::from(count),
-        };
-        let expected = (setup_sectors + 1) * 512 + u64::from(u32_at(0x1f4)) * 16;
+        let expected = entry_offset(file) as u64 + u64::from(u32_at(0x1f4)) * 16;
         if expected > file.len() as u64 {
             return Err(BzImageError::Truncated { expected, actual: file.len() as u64 });
         }
         Ok(Self { init_size: u32_at(0x260), preferred_address: u64_at(0x258) })
     }
+}
+
+/// Where the protected-mode code, and so the 32-bit entry point, begins in a
+/// file that passed [`BzImage::check`] (boot.rst, "Loading The Rest of The
+/// Kernel": a setup_sects of 0 means 4, for compatibility).
+pub fn entry_offset(file: &[u8]) -> usize {
+    let setup_sectors = match file[0x1f1] {
+        0 => 4,
+        count => usize::from(count),
+    };
+    (setup_sectors + 1) * 512
+}
+
+/// The version that a kernel which passed [`BzImage::check`] gives itself, such
+/// as `6.1.0-18-amd64` (`kernel_version` in boot.rst).
+pub fn version(file: &[u8]) -> Option<String> {
+    let at = match u16::from_le_bytes([*file.get(0x20e)?, *file.get(0x20f)?]) {
+        0 => return None,
+        offset => usize::from(offset) + 0x200,
+    };
+    let text = file.get(at..)?.split(|byte| byte.is_ascii_whitespace() || *byte == 0).next()?;
+    (text.len() < 100).then(|| String::from_utf8_lossy(text).into_owned())
 }
 
 /// Says why `file` is no bzImage, naming what it looks like instead.
@@ -124,6 +141,15 @@ pub(crate) mod tests {
         let kernel = BzImage::check(&good_kernel(4096, 0x20_0000)).unwrap();
         assert_eq!(kernel.init_size, 0x20_0000);
         assert_eq!(kernel.preferred_address, 0x100_0000);
+    }
+
+    #[test]
+    fn finds_entry_and_version() {
+        let mut kernel = good_kernel(4096, 0);
+        assert_eq!((entry_offset(&kernel), version(&kernel)), (1024, None));
+        kernel[0x20e..0x210].copy_from_slice(&0x100u16.to_le_bytes());
+        kernel[0x300..0x30c].copy_from_slice(b"6.1.0-x (me)");
+        assert_eq!(version(&kernel).as_deref(), Some("6.1.0-x"));
     }
 
     #[test]

@@ -40,6 +40,8 @@ pub enum Command {
     Boot(BootArgs),
     /// Writes the boot image, for a USB stick or another virtual machine.
     Image(ImageArgs),
+    /// Measures what trapping and what calling cost, and how long Linux boots.
+    Bench(BenchArgs),
     /// Says what this computer can do and what is missing.
     Doctor,
 }
@@ -127,6 +129,20 @@ pub struct ImageArgs {
     /// What it boots.
     #[command(flatten)]
     pub guest: GuestArgs,
+}
+
+/// A measurement.
+#[derive(Args, Clone, Debug)]
+pub struct BenchArgs {
+    /// Write the report to this file, too, as JSON.
+    #[arg(long, value_name = "FILE")]
+    pub json: Option<PathBuf>,
+    /// Which of the distribution's kernels to boot.
+    #[arg(long, value_enum, default_value = "cloud")]
+    pub flavour: Flavour,
+    /// The host machine [default: kvm where it offers VT-x, else bochs].
+    #[arg(long, value_enum)]
+    pub host: Option<HostKind>,
 }
 
 impl Cli {

@@ -1,5 +1,6 @@
 //! The tool's commands.
 
+pub mod bench;
 pub mod boot;
 pub mod doctor;
 pub mod image;
@@ -18,6 +19,7 @@ pub fn dispatch(cli: &Cli, matches: &ArgMatches) -> Result<()> {
             boot::boot(arguments, matches.unwrap_or(&ArgMatches::default()))
         }
         Some(Command::Image(arguments)) => image::image(arguments),
+        Some(Command::Bench(arguments)) => bench::bench(arguments),
         Some(Command::Doctor) => doctor::doctor(),
     }
 }

@@ -52,6 +52,30 @@ pub fn kernel(workspace: &Workspace, flavour: Flavour) -> Result<PathBuf> {
 
 /// The cached initial file system, made if it is not there yet.
 pub fn initrd(workspace: &Workspace) -> Result<PathBuf> {
+    let busybox = busybox(workspace)?;
+    // Its contents are this program's, so it is made anew; this is quick.
+    keep(workspace, "initrd", &initrd::build_from_file(&busybox, None)?)
+}
+
+/// The initial file system of a guest that is measured: its first program is
+/// the file `first`.
+pub fn measured_initrd(workspace: &Workspace, first: &Path) -> Result<PathBuf> {
+    let busybox = busybox(workspace)?;
+    let first = fs::read(first).with_context(|| format!("cannot read {}", first.display()))?;
+    keep(workspace, "initrd-measured", &initrd::build_from_file(&busybox, Some(&first))?)
+}
+
+/// Keeps `contents` as the file `name`, untouched if it is the same already.
+fn keep(workspace: &Workspace, name: &str, contents: &[u8]) -> Result<PathBuf> {
+    let path = workspace.cache.join("guest").join(name);
+    if fs::read(&path).unwrap_or_default() != contents {
+        workspace::complete(&path, |partial| Ok(fs::write(partial, contents)?))?;
+    }
+    Ok(path)
+}
+
+/// The cached static busybox, fetched if it is not there yet.
+fn busybox(workspace: &Workspace) -> Result<PathBuf> {
     let folder = workspace.cache.join("guest");
     let busybox = folder.join("busybox");
     if !busybox.exists() {
@@ -65,13 +89,7 @@ pub fn initrd(workspace: &Workspace) -> Result<PathBuf> {
         set_executable(&busybox)?;
         step.done("busybox-static");
     }
-    // Its contents are this program's, so it is made anew; this is quick.
-    let initrd = folder.join("initrd");
-    let contents = initrd::build_from_file(&busybox)?;
-    if fs::read(&initrd).unwrap_or_default() != contents {
-        workspace::complete(&initrd, |partial| Ok(fs::write(partial, &contents)?))?;
-    }
-    Ok(initrd)
+    Ok(busybox)
 }
 
 fn set_executable(path: &Path) -> Result<()> {

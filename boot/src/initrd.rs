@@ -43,9 +43,18 @@ cd /root
 /// The prompt the guest's shell shows when it is ready for the first command.
 pub const PROMPT: &str = "guest:/root# ";
 
+/// What follows a measured guest's first program: the end, once the console
+/// has sent everything.
+const END: &str = "\
+#!/bin/sh
+sleep 1
+poweroff -f
+";
+
 /// Builds the compressed archive around the busybox binary `busybox`, whose
-/// commands are called `applets`.
-pub fn build<'a>(busybox: &[u8], applets: impl Iterator<Item = &'a str>) -> Result<Vec<u8>> {
+/// commands are called `applets`. With `first`, that is the first program and
+/// the guest ends after it; otherwise the guest gets a shell.
+pub fn build<'a>(busybox: &[u8], applets: impl Iterator<Item = &'a str>, first: Option<&[u8]>) -> Result<Vec<u8>> {
     let mut archive = Archive::default();
     for folder in ["bin", "dev", "etc", "proc", "root", "sys", "tmp"] {
         archive.directory(folder, 0o755);
@@ -56,7 +65,13 @@ pub fn build<'a>(busybox: &[u8], applets: impl Iterator<Item = &'a str>) -> Resu
     for applet in applets.filter(|&applet| applet != "busybox") {
         archive.symlink(&format!("bin/{applet}"), "busybox");
     }
-    archive.symlink("init", "bin/init");
+    match first {
+        None => archive.symlink("init", "bin/init"),
+        Some(first) => {
+            archive.file("init", 0o755, first);
+            archive.file("init.real", 0o755, END.as_bytes());
+        }
+    }
     archive.file("etc/inittab", 0o644, INITTAB.as_bytes());
     archive.file("etc/rc", 0o755, RC.as_bytes());
     archive.file("etc/profile", 0o644, PROFILE.as_bytes());
@@ -66,7 +81,7 @@ pub fn build<'a>(busybox: &[u8], applets: impl Iterator<Item = &'a str>) -> Resu
 }
 
 /// Builds it from a busybox file, which tells its own applets.
-pub fn build_from_file(busybox: &Path) -> Result<Vec<u8>> {
+pub fn build_from_file(busybox: &Path, first: Option<&[u8]>) -> Result<Vec<u8>> {
     let output = Command::new(busybox)
         .arg("--list")
         .stdin(Stdio::null())
@@ -76,7 +91,7 @@ pub fn build_from_file(busybox: &Path) -> Result<Vec<u8>> {
     for needed in ["init", "sh", "cttyhack", "mount", "poweroff"] {
         ensure!(applets.lines().any(|applet| applet == needed), "{} has no command `{needed}`", busybox.display());
     }
-    build(&fs::read(busybox)?, applets.lines())
+    build(&fs::read(busybox)?, applets.lines(), first)
 }
 
 #[cfg(test)]
@@ -87,7 +102,7 @@ mod tests {
 
     #[test]
     fn holds_init_and_every_applet() {
-        let initrd = build(b"ELF", ["busybox", "init", "sh"].into_iter()).unwrap();
+        let initrd = build(b"ELF", ["busybox", "init", "sh"].into_iter(), None).unwrap();
         let mut archive = Vec::new();
         GzDecoder::new(&initrd[..]).read_to_end(&mut archive).unwrap();
         let text = String::from_utf8_lossy(&archive);
@@ -98,8 +113,17 @@ mod tests {
     }
 
     #[test]
+    fn a_first_program_is_in_the_place_of_init() {
+        let initrd = build(b"ELF", ["sh"].into_iter(), Some(b"FIRST")).unwrap();
+        let mut archive = Vec::new();
+        GzDecoder::new(&initrd[..]).read_to_end(&mut archive).unwrap();
+        let text = String::from_utf8_lossy(&archive);
+        assert!(text.contains("FIRST") && text.contains("init.real\0") && !text.contains("bin/init"));
+    }
+
+    #[test]
     fn equal_inputs_give_equal_archives() {
-        let build = || build(b"ELF", ["sh"].into_iter()).unwrap();
+        let build = || build(b"ELF", ["sh"].into_iter(), None).unwrap();
         assert_eq!(build(), build());
     }
 }

@@ -13,6 +13,7 @@
 //! * [`image`]: the bootable ISO (BIOS and UEFI) with its boot modules; the
 //!   `system` module's text comes from [`system`].
 //! * [`host`]: a host machine, [`bochs`] or [`kvm`], and its [`console`].
+//! * [`entry_probe`]: when a boot loader enters a kernel, for the benchmark.
 //! * [`session`] and [`terminal`]: joining the user's terminal to that console.
 //!
 //! # What it refuses to do
@@ -42,6 +43,7 @@ pub mod cli;
 pub mod commands;
 pub mod console;
 pub mod cpio;
+pub mod entry_probe;
 pub mod failure;
 pub mod guest;
 pub mod host;

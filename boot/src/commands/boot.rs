@@ -51,7 +51,7 @@ pub fn boot(arguments: &BootArgs, matches: &ArgMatches) -> Result<()> {
 
 /// Turns a script's failure into one that says why the machine stopped, if it
 /// did.
-fn explain(host: &mut Host, error: &ExpectError) -> anyhow::Error {
+pub(super) fn explain(host: &mut Host, error: &ExpectError) -> anyhow::Error {
     let kind = match error {
         ExpectError::Timeout { .. } => FailureKind::Timeout,
         ExpectError::Ended { .. } => FailureKind::Failed,

@@ -131,8 +131,11 @@ impl Machine {
     }
 
     fn run(mut self) -> Result<(), String> {
+        // The benchmark measures a guest's boot from this line on.
+        log_moment("starts");
         self.exits.cpu.go().map_err(kernel("the start"))?;
         let ended = self.serve();
+        log_moment("ends");
         self.send_output();
         self.console.flush();
         let unknown = self.exits.pc.unknown();
@@ -234,6 +237,12 @@ impl Boot {
     fn load(&self, ram: &mut Ram) -> Result<VirtualCpuState, String> {
         linux::load(ram, self.kernel, self.initrd, self.append).map_err(|error| format!("{error}"))
     }
+}
+
+/// Logs that the guest starts or ends now, with the VM transitions of the system so far.
+fn log_moment(what: &str) {
+    let (tick, transitions) = (time::now(), time::transitions());
+    log::line(format_args!("guest {what} at tick {tick:#018x}, transitions {transitions:#x}"));
 }
 
 fn host_cpuid(leaf: u32, subleaf: u32) -> [u32; 4] {

@@ -109,7 +109,7 @@ impl Guest {
     }
 
     /// Runs a loop with `r15`; `touch` resolves accesses to memory that is not there.
-    fn run(&mut self, code: &[u8], r15: u64, mut touch: impl FnMut(u64) -> Result<()>) -> Result<Cost> {
+    fn run(&mut self, code: &[u8], r15: u64, mut touch: impl FnMut(&Space, u64) -> Result<()>) -> Result<Cost> {
         self.memory.write_bytes(CODE, code).map_err(|_| Status::NoMemory)?;
         let before = transitions();
         let groups = Groups::VMCS | Groups::GENERAL | Groups::EVENT | Groups::SYSCALL;
@@ -132,7 +132,7 @@ impl Guest {
                     MachineReply { actions, rax: 1, ..advance }
                 }
                 exit_reason::EPT_VIOLATION => {
-                    touch(exit.guest_physical)?;
+                    touch(&self.space, exit.guest_physical)?;
                     MachineReply::default()
                 }
                 _ => break Err(Status::Refused),
@@ -152,7 +152,7 @@ impl Guest {
 
     /// Runs a loop twice; the second time counts.
     fn measure(&mut self, code: &[u8], r15: u64) -> Result<Cost> {
-        let refuse = |_| Err(Status::Disconnected);
+        let refuse = |_: &Space, _| Err(Status::Disconnected);
         self.run(code, r15, refuse)?;
         self.run(code, r15, refuse)
     }
@@ -181,12 +181,12 @@ pub fn measure(printer: &mut Printer) -> Result<()> {
 
     let page = Memory::allocate(PAGE_SIZE).ok_or(Status::NoMemory)?;
     let region = Region::new(&page, 0, PAGE_SIZE, Rights::READ)?;
-    let mappings = Places::new(&region, &guest.space)?;
+    let mut mappings = Places::new(&region, &guest.space)?;
     let step = guest.measure(code::machine_step(), TOUCHED)?;
     let mut next = 0;
-    let touched = guest.run(code::machine_touch(), TOUCHED, |address| {
+    let touched = guest.run(code::machine_touch(), TOUCHED, |space, address| {
         next += 1;
-        mappings.map(next - 1, address & !(PAGE_SIZE - 1))
+        mappings.map(next - 1, space, address & !(PAGE_SIZE - 1))
     })?;
     printer.print("fault.unmapped.machine", touched, step);
     Ok(())

@@ -67,7 +67,7 @@ mod program {
                 Outcome::Done
             }
             Err(status) => {
-                let _ = writeln!(printer.console, "measurements failed: {status:?}");
+                let _ = writeln!(printer.console, "{}{status:?}", benches::FAILED);
                 Outcome::Failed
             }
         };

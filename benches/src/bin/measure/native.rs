@@ -4,7 +4,7 @@ use crate::code;
 use crate::program::{Cost, ITERATIONS, Printer};
 use alloc::vec::Vec;
 use protocols::address::PAGE_SIZE;
-use protocols::api::{MappingState, NativeState, Run};
+use protocols::api::{NativeState, Run};
 use protocols::libc::system_call;
 use protocols::libc::time::transitions;
 use protocols::libnest::server::{self, Event};
@@ -49,7 +49,7 @@ impl Child {
     }
 
     /// Runs a loop with `r15`, serving what it asks with `serve`.
-    fn run(&mut self, code: &[u8], r15: u64, mut serve: impl FnMut(u64) -> Result<()>) -> Result<Cost> {
+    fn run(&mut self, code: &[u8], r15: u64, mut serve: impl FnMut(&Space, u64) -> Result<()>) -> Result<Cost> {
         self.memory.write_bytes(0, code).map_err(|_| Status::NoMemory)?;
         let mut state = NativeState { rip: CODE, rflags: 2, ..NativeState::default() };
         state.gpr[RBX] = ITERATIONS;
@@ -63,7 +63,7 @@ impl Child {
             let reply = match event {
                 Event::Call { words, .. } => words,
                 Event::Exception { exception, .. } if exception.vector == 14 => {
-                    serve(exception.address)?;
+                    serve(&self.space, exception.address)?;
                     server::resume()
                 }
                 _ => break,
@@ -82,7 +82,7 @@ impl Child {
 
     /// Runs a loop twice; the second time counts.
     fn measure(&mut self, code: &[u8], r15: u64) -> Result<Cost> {
-        let refuse = |_| Err(Status::Disconnected);
+        let refuse = |_: &Space, _| Err(Status::Disconnected);
         self.run(code, r15, refuse)?;
         self.run(code, r15, refuse)
     }
@@ -100,12 +100,12 @@ pub fn measure(printer: &mut Printer) -> Result<()> {
     // One page of the Region for all: what is measured is the way of the fault, the Mapping and the reply.
     let page = Memory::allocate(PAGE_SIZE).ok_or(Status::NoMemory)?;
     let region = Region::new(&page, 0, PAGE_SIZE, Rights::READ)?;
-    let mappings = Places::new(&region, &child.space)?;
+    let mut mappings = Places::new(&region, &child.space)?;
     let step = child.measure(code::native_step(), TOUCHED)?;
     let mut next = 0;
-    let touched = child.run(code::native_touch(), TOUCHED, |address| {
+    let touched = child.run(code::native_touch(), TOUCHED, |space, address| {
         next += 1;
-        mappings.map(next - 1, address & !(PAGE_SIZE - 1))
+        mappings.map(next - 1, space, address & !(PAGE_SIZE - 1))
     })?;
     printer.print("fault.unmapped.native", touched, step);
     let _ = &child.port;
@@ -113,27 +113,25 @@ pub fn measure(printer: &mut Printer) -> Result<()> {
 }
 
 /// Mapping objects that wait to be used, one for each page that a loop touches.
-pub struct Places {
+pub struct Places<'a> {
     mappings: Vec<Mapping>,
-    region: protocols::libnest::Reference,
-    space: protocols::libnest::Reference,
+    region: &'a Region,
 }
 
 /// Where the waiting Mappings are parked in the Space, out of the loops' way.
 const PARKED: u64 = 0x40_0000_0000;
 
-impl Places {
+impl<'a> Places<'a> {
     /// `ITERATIONS` Mappings of the first page of `region` into `space`.
-    pub fn new(region: &Region, space: &Space) -> Result<Self> {
+    pub fn new(region: &'a Region, space: &Space) -> Result<Self> {
         let park = |number| Mapping::new(region, 0, space, PARKED + number * PAGE_SIZE, PAGE_SIZE, Rights::READ);
         let mappings = (0..ITERATIONS).map(park).collect::<Result<Vec<_>>>()?;
-        Ok(Self { mappings, region: region.reference()?, space: space.reference()? })
+        Ok(Self { mappings, region })
     }
 
-    /// Moves the Mapping `number` to `address`.
-    pub fn map(&self, number: usize, address: u64) -> Result<()> {
-        let mapping = self.mappings.get(number).ok_or(Status::NotFound)?;
-        let state = MappingState { offset: 0, start: address, size: PAGE_SIZE, rights: Rights::READ.bits() };
-        mapping.set_state(&state, &self.region, &self.space)
+    /// Moves the Mapping `number` to `address` in `space`.
+    pub fn map(&mut self, number: usize, space: &Space, address: u64) -> Result<()> {
+        let mapping = self.mappings.get_mut(number).ok_or(Status::NotFound)?;
+        mapping.set(self.region, 0, space, address, PAGE_SIZE, Rights::READ)
     }
 }
