@@ -357,7 +357,7 @@ impl Kernel {
         if !sensible {
             log::warn!("thread {id:?} stopped: its keeper's reply makes no sense: {words:x?}");
         }
-        if actions & MachineReply::HALT != 0 && state.posted == 0 {
+        if sensible && actions & MachineReply::HALT != 0 && state.posted == 0 {
             thread.wait = Wait::Interrupt;
         }
         thread.stopped |= !sensible || actions & MachineReply::STOP != 0;

@@ -82,13 +82,14 @@ static TABLES: Tables = Tables {
     }),
 };
 
-fn gate(handler: u64, stack: u128) -> u128 {
+fn gate(handler: u64, stack: u128, privilege: u128) -> u128 {
     let handler = handler as u128;
     const PRESENT_INTERRUPT_GATE: u128 = 0x8e << 40;
     (handler & 0xffff)
         | (KERNEL_CODE as u128) << 16
         | stack << 32
         | PRESENT_INTERRUPT_GATE
+        | privilege << 45
         | (handler >> 16 & 0xffff) << 48
         | (handler >> 32) << 64
 }
@@ -111,7 +112,9 @@ pub fn load(fault_stack: u64) {
         let interrupts = &mut *TABLES.interrupts.get();
         for (vector, slot) in interrupts.iter_mut().enumerate() {
             let own_stack = matches!(vector, 2 | 8 | 18);
-            *slot = gate(entry::stub(vector), own_stack as u128);
+            // Ring 3 may raise breakpoints and overflows itself (INT3, INTO).
+            let privilege = if matches!(vector, 3 | 4) { 3 } else { 0 };
+            *slot = gate(entry::stub(vector), own_stack as u128, privilege);
         }
         lgdt(&DescriptorTablePointer::new(segments));
         lidt(&DescriptorTablePointer::new(interrupts));

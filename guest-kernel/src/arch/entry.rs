@@ -201,6 +201,8 @@ unsafe extern "C" fn store_and_enter() {
         "mov rdi, rsp",
         "lea rsp, [rip + {stack} + {size}]",
         "xor ebp, ebp",
+        // Interrupt gates leave the direction flag as ring 3 had it.
+        "cld",
         "call {enter}",
         "mov rdi, rax",
         "jmp {leave}",
