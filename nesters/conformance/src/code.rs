@@ -60,22 +60,8 @@ routines! {
     vmcall: "mov eax, 10", "xor edi, edi", "vmcall", "ud2";
     /// Reads FS:0 into RAX.
     read_fs: "mov rax, fs:[0]", "ud2";
-    /// Fills XMM0 to XMM2 with RDI, and checks RSI times that they hold it. RAX: how often they did not.
-    keep_vectors:
-        "xor eax, eax",
-        "movq xmm0, rdi",
-        "movq xmm1, rdi",
-        "movq xmm2, rdi",
-        "2: movq rdx, xmm0",
-        "cmp rdx, rdi",
-        "jne 3f",
-        "movq rdx, xmm2",
-        "cmp rdx, rdi",
-        "je 4f",
-        "3: inc rax",
-        "4: dec rsi",
-        "jnz 2b",
-        "ud2";
+    /// Uses a vector register.
+    vectors: "movq xmm0, rdi", "ud2";
     /// Calls the Port of Reference RDI with RSI for ever.
     call_for_ever: "2: mov eax, 0xa0", "syscall", "test rax, rax", "jz 2b", "ud2";
     /// Serves the Portset at RDI for ever: replies each message with its first word one higher.

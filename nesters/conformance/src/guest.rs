@@ -4,12 +4,12 @@ use protocols::address::PAGE_SIZE;
 use protocols::api::{Rights, SpaceKind};
 use protocols::exception::{MachineExit, MachineReply};
 use protocols::libnest::server::machine;
-use protocols::libnest::{Event, Mapping, Memory, Port, Region, Run, Space, Thread};
+use protocols::libnest::{Event, Mapping, Memory, Port, Run, Space, Thread};
 use protocols::policy::Controls;
 use protocols::virtual_cpu::{Groups, Segment, Table, VirtualCpuState, register, segment};
 
 use crate::code;
-use crate::harness::{Bench, Failure, fail};
+use crate::harness::{Bench, Exported, Failure, fail};
 
 /// Bytes of memory of a guest, from 0 on.
 pub const SIZE: u64 = 2 << 20;
@@ -42,7 +42,7 @@ pub struct Guest {
     /// Its memory, as it appears.
     pub mapping: Mapping,
     /// Its memory, as it is exported.
-    pub region: Region,
+    pub region: Exported,
     /// Its Space.
     pub space: Space,
     /// Its keeper.
@@ -57,7 +57,7 @@ impl Guest {
         let memory = Memory::allocate(SIZE).ok_or(Failure("no memory".into()))?;
         prepare(&memory)?;
         memory.write_bytes(CODE, code)?;
-        let region = Region::new(&memory, 0, SIZE, Rights::all())?;
+        let region = Exported::new(&memory)?;
         let space = Space::new(SpaceKind::Machine, ALLOWANCE)?;
         space.set_keeper(&port)?;
         let mapping = Mapping::new(&region, 0, &space, 0, SIZE, Rights::all())?;
@@ -166,8 +166,8 @@ fn long_mode() -> VirtualCpuState {
     state.segments[segment::TR] = Segment { base: 0, limit: 0x67, access: 0x8b, selector: 0 };
     state.gdtr = Table { base: DESCRIPTORS, limit: 23 };
     state.idtr = Table { base: GATES, limit: 0xfff };
-    // PE, NE, WP, PG; PAE; LME and LMA.
-    state.cr0 = 0x8001_0021;
+    // PE, ET, NE, WP, PG; PAE; LME and LMA.
+    state.cr0 = 0x8001_0031;
     state.cr3 = TABLES;
     state.cr4 = 0x20;
     state.efer = 0x500;

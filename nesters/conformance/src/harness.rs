@@ -3,11 +3,14 @@
 use alloc::format;
 use alloc::string::String;
 use core::fmt::{self, Write};
+use core::ops::Deref;
 
+use protocols::exception::MachineReply;
 use protocols::libc::console::Console;
 use protocols::libc::time;
 use protocols::libnest::memory::OutOfRange;
-use protocols::libnest::{Event, Message, Port, Result, Server, Status};
+use protocols::libnest::server::{machine, stop};
+use protocols::libnest::{Event, Memory, Message, Port, Region, Result, Rights, Server, Status};
 use protocols::parent::Outcome;
 use protocols::startup::Startup;
 
@@ -57,6 +60,8 @@ pub struct Bench {
     server: Server,
     frequency: u64,
     aliases: u64,
+    /// How to tell the client received last to stop.
+    refusal: Message,
 }
 
 impl Bench {
@@ -86,16 +91,66 @@ impl Bench {
         Some(time::now() + time::ticks(count, 1_000_000, self.frequency))
     }
 
-    /// Waits for a message; the client received last is given up.
+    /// Waits for a message. Who was received last is told to stop, where that is possible.
     pub fn receive(&mut self) -> Event {
         let deadline = self.deadline();
-        self.server.receive(deadline)
+        self.receive_until(deadline)
+    }
+
+    /// [`receive`](Self::receive) with a deadline of one's own.
+    pub fn receive_until(&mut self, deadline: Option<u64>) -> Event {
+        let refusal = self.refusal;
+        self.reply_until(&refusal, deadline)
     }
 
     /// Replies, then waits for a message.
     pub fn reply(&mut self, reply: &Message) -> Event {
         let deadline = self.deadline();
-        self.server.reply_and_receive(reply, deadline)
+        self.reply_until(reply, deadline)
+    }
+
+    /// [`reply`](Self::reply) with a deadline of one's own.
+    pub fn reply_until(&mut self, reply: &Message, deadline: Option<u64>) -> Event {
+        let event = self.server.reply_and_receive(reply, deadline);
+        self.refusal = match event {
+            Event::Exception { .. } => stop(),
+            Event::MachineExit { .. } => machine(MachineReply { actions: MachineReply::STOP, ..Default::default() }),
+            _ => [0; 8],
+        };
+        event
+    }
+
+    /// Waits for a message; who was received last gets no reply ever.
+    pub fn abandon_until(&mut self, deadline: Option<u64>) -> Event {
+        self.refusal = [0; 8];
+        self.server.receive(deadline)
+    }
+}
+
+/// All memory of a child, exported. When dropped, nothing that the child has made of it remains.
+#[derive(Debug)]
+pub struct Exported(Region);
+
+impl Exported {
+    /// Exports all of `memory`.
+    pub fn new(memory: &Memory) -> Result<Self> {
+        Region::new(memory, 0, memory.size(), Rights::all()).map(Self)
+    }
+}
+
+impl Deref for Exported {
+    type Target = Region;
+
+    fn deref(&self) -> &Region {
+        &self.0
+    }
+}
+
+impl Drop for Exported {
+    fn drop(&mut self) {
+        // The next test finds what this fails to destroy.
+        let _ = self.0.protect(Rights::empty());
+        let _ = self.0.destroy_objects();
     }
 }
 
@@ -125,7 +180,8 @@ pub fn run(startup: &'static Startup, groups: &[&[Test]]) -> Outcome {
 
 /// Runs one test with a bench of its own, which takes all waiting clients with it.
 fn one(startup: &'static Startup, test: fn(&mut Bench) -> Verdict) -> Verdict {
-    let mut bench = Bench { server: Server::new()?, frequency: startup.tsc_frequency.max(1), aliases: 0 };
+    let mut bench =
+        Bench { server: Server::new()?, frequency: startup.tsc_frequency.max(1), aliases: 0, refusal: [0; 8] };
     test(&mut bench)
 }
 

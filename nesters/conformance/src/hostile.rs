@@ -4,7 +4,6 @@ use protocols::api::{Call, OBJECT_SIZE, Run, SpaceKind};
 use protocols::exception::MachineReply;
 use protocols::libc::system_call;
 use protocols::libc::time;
-use protocols::libnest::objects::destroy;
 use protocols::libnest::server::resume;
 use protocols::libnest::{Event, Space};
 use protocols::policy::Controls;
@@ -50,16 +49,6 @@ fn named(result: Verdict, seed: u64) -> Verdict {
     result.map_err(|Failure(why)| Failure(alloc::format!("{why} (seed {seed:#x})")))
 }
 
-/// Destroys whatever a child has made of its memory.
-fn clear(region: &protocols::libnest::Region, start: u64) -> Result<usize, Failure> {
-    let mut count = 0;
-    while let Some((offset, kind)) = region.search(0)? {
-        destroy(kind, start + offset)?;
-        count += 1;
-    }
-    Ok(count)
-}
-
 fn random_calls(bench: &mut Bench) -> Verdict {
     let seed = seed();
     named(random_calls_with(bench, seed), seed)
@@ -99,7 +88,7 @@ fn random_calls_with(bench: &mut Bench, seed: u64) -> Verdict {
         child.thread.stop()?;
         child.begin(code::system_call(), &registers)?;
         let soon = bench.microseconds(400);
-        match bench.server().receive(soon) {
+        match bench.receive_until(soon) {
             // It may wait for good, or have destroyed its own Mappings.
             Event::TimedOut => {}
             Event::Exception { .. } => {}
@@ -111,7 +100,7 @@ fn random_calls_with(bench: &mut Bench, seed: u64) -> Verdict {
         }
     }
     child.thread.stop()?;
-    clear(&child.region, child.memory.address())?;
+    child.region.destroy_objects()?;
     // All is as it was: the child runs, and its use is what it was.
     let mut fresh = Native::new(bench)?;
     require!(matches!(fresh.call(bench, Call::ThreadSelf, &[])?, Answer::Done(_)), true);
@@ -128,7 +117,7 @@ fn random_calls_from_a_machine_with(bench: &mut Bench, seed: u64) -> Verdict {
     guest.allow(Controls::VMCALL, 0)?;
     guest.cpu.go()?;
     let soon = bench.microseconds(20_000);
-    let mut event = bench.server().receive(soon);
+    let mut event = bench.receive_until(soon);
     for _ in 0..6000 {
         let reply = match event {
             Event::MachineExit { exit, .. } if guest::port(&exit) == Some(guest::END_PORT) => break,
@@ -147,10 +136,10 @@ fn random_calls_from_a_machine_with(bench: &mut Bench, seed: u64) -> Verdict {
             _ => break,
         };
         let soon = bench.microseconds(2000);
-        event = bench.server().reply_and_receive(&protocols::libnest::server::machine(reply), soon);
+        event = bench.reply_until(&protocols::libnest::server::machine(reply), soon);
     }
     guest.cpu.stop()?;
-    clear(&guest.region, guest.memory.address())?;
+    guest.region.destroy_objects()?;
     let mut fresh = Guest::new(bench, code::guest_undefined(), &[])?;
     require!(guest::vector(&fresh.start(bench)?), Some(6));
     Ok(())
@@ -176,7 +165,7 @@ fn random_states_with(bench: &mut Bench, seed: u64) -> Verdict {
         // Whatever is accepted runs, to its first exception.
         let _ = child.thread.set_native_state(&state, Run::Go);
         let soon = bench.microseconds(100);
-        bench.server().reply_and_receive(&reply, soon);
+        bench.reply_until(&reply, soon);
         reply = if random.next().is_multiple_of(2) { resume() } else { [random.next(); 8] };
     }
     child.thread.stop()?;
@@ -189,9 +178,8 @@ fn allowance_lent_and_lost(bench: &mut Bench) -> Verdict {
         let mut child = Native::new(bench)?;
         require!(child.status(bench, Call::SpaceCreate, &[DATA, 0, 20])?, 0);
         require!(child.status(bench, Call::SpaceCreate, &[DATA + 64, 1, 20])?, 0);
-        let Native { space, region, memory, .. } = &mut child;
-        *space = Space::new(SpaceKind::Native, 4)?;
-        require!(clear(region, memory.address())?, 2);
+        child.space = Space::new(SpaceKind::Native, 4)?;
+        require!(child.region.destroy_objects()?, 2);
     }
     Ok(())
 }

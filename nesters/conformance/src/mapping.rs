@@ -3,6 +3,7 @@
 use protocols::address::PAGE_SIZE;
 use protocols::api::{Call, MappingState, OBJECT_SIZE, Rights, SpaceKind, Status};
 use protocols::exception::Misuse;
+use protocols::libc::system_call;
 use protocols::libnest::{Mapping, Memory, Region, Space};
 use protocols::virtual_cpu::register::{RAX, RDI, RSI};
 use zerocopy::IntoBytes;
@@ -129,10 +130,14 @@ fn arguments_are_checked(bench: &mut Bench) -> Verdict {
     // The state itself is read as the caller would.
     require!(child.call(bench, Call::MappingSetState, &[mapping, HOLE, 0, 0])?, Answer::Exception(14, HOLE));
     // No native Space reaches into the kernel.
-    let refused = Mapping::new(&child.region, 0, &child.space, 1 << 47, PAGE_SIZE, Rights::READ);
-    if refused.is_ok() {
-        fail!("a Mapping beyond the user's addresses was accepted");
+    let own = child.own_address(reference);
+    system_call::space_reference(child.space.address(), own)?;
+    let (start, size, rights) = (1 << 47, PAGE_SIZE, 1);
+    for (index, word) in [0, start, size, rights].into_iter().enumerate() {
+        child.write(state + index as u64 * 8, word)?;
     }
+    let answer = child.call(bench, Call::MappingSetState, &[mapping, state, 0, reference])?;
+    require!(answer, Answer::misuse(Misuse::BadArgument));
     Ok(())
 }
 

@@ -4,11 +4,11 @@ use protocols::address::PAGE_SIZE;
 use protocols::api::{Call, NativeState, Rights, SpaceKind};
 use protocols::exception::{MISUSE, Misuse, NativeException};
 use protocols::libnest::server::resume;
-use protocols::libnest::{Event, Mapping, Memory, Port, Region, Run, Space, Thread};
+use protocols::libnest::{Event, Mapping, Memory, Port, Run, Space, Thread};
 use protocols::virtual_cpu::register::{R8, R10, RAX, RDI, RDX, RSI, RSP};
 
 use crate::code;
-use crate::harness::{Bench, Failure, fail};
+use crate::harness::{Bench, Exported, Failure, fail};
 
 /// Where the code of a child is mapped: one page, to be read and executed.
 pub const CODE: u64 = 0x40_0000;
@@ -49,7 +49,7 @@ pub struct Native {
     /// Code and data.
     pub mappings: [Mapping; 2],
     /// All of its memory.
-    pub region: Region,
+    pub region: Exported,
     /// Its Space.
     pub space: Space,
     /// Its keeper.
@@ -65,7 +65,7 @@ impl Native {
     pub fn new(bench: &mut Bench) -> Result<Self, Failure> {
         let port = bench.port()?;
         let memory = Memory::allocate(PAGE_SIZE + DATA_SIZE).ok_or(Failure("no memory".into()))?;
-        let region = Region::new(&memory, 0, memory.size(), Rights::all())?;
+        let region = Exported::new(&memory)?;
         let space = Space::new(SpaceKind::Native, ALLOWANCE)?;
         space.set_keeper(&port)?;
         let code = Mapping::new(&region, 0, &space, CODE, PAGE_SIZE, Rights::READ | Rights::EXECUTE)?;

@@ -29,7 +29,7 @@ fn protect_stops_a_native_child(bench: &mut Bench) -> Verdict {
     let _mapping = Mapping::new(&region, 0, &child.space, HOLE, PAGE_SIZE, Rights::READ | Rights::WRITE)?;
     child.begin(code::count(), &[(RDI, HOLE)])?;
     let soon = bench.microseconds(3000);
-    require!(bench.server().receive(soon), Event::TimedOut);
+    require!(bench.receive_until(soon), Event::TimedOut);
     region.protect(Rights::READ)?;
     let count = child.read(DATA)?;
     if count == 0 {
@@ -47,7 +47,7 @@ fn protect_stops_a_machine(bench: &mut Bench) -> Verdict {
     let guest = Guest::new(bench, code::guest_count(), &[(RDI, guest::DATA)])?;
     guest.cpu.go()?;
     let soon = bench.microseconds(3000);
-    require!(bench.server().receive(soon), Event::TimedOut);
+    require!(bench.receive_until(soon), Event::TimedOut);
     guest.region.protect(Rights::READ | Rights::EXECUTE)?;
     let count = guest.memory.read::<u64>(guest::DATA)?;
     if count == 0 {
@@ -61,7 +61,7 @@ fn protect_stops_a_machine(bench: &mut Bench) -> Verdict {
     // Without skipping, the write is made again, now with success.
     let soon = bench.microseconds(3000);
     let reply = protocols::libnest::server::machine(Default::default());
-    require!(bench.server().reply_and_receive(&reply, soon), Event::TimedOut);
+    require!(bench.reply_until(&reply, soon), Event::TimedOut);
     if guest.memory.read::<u64>(guest::DATA)? == count {
         fail!("the guest did not go on");
     }

@@ -11,9 +11,9 @@ use zerocopy::FromZeros;
 
 use super::image::{Image, ImageError};
 use super::memory::Memory;
-use super::objects::{Mapping, Port, Reference, Region, Space, Thread, destroy};
+use super::objects::{Mapping, Port, Reference, Region, Space, Thread};
 use crate::address::{LARGE_PAGE_SIZE, PAGE_SIZE};
-use crate::api::{self, NativeState, OBJECT_SIZE, Rights, SpaceKind, Status};
+use crate::api::{self, NativeState, Rights, SpaceKind, Status};
 use crate::libc::system_call;
 use crate::parent::CONSOLE_PORT;
 use crate::startup::{
@@ -200,13 +200,7 @@ impl NativeChild {
     /// destroys every object in its memory. Returns how many there were.
     fn end(&mut self) -> Result<usize, Status> {
         self.region.protect(Rights::empty())?;
-        let (mut offset, mut count) = (0, 0);
-        while let Some((found, kind)) = self.region.search(offset)? {
-            destroy(kind, self.memory.address() + found)?;
-            offset = found + OBJECT_SIZE;
-            count += 1;
-        }
-        Ok(count)
+        self.region.destroy_objects()
     }
 }
 

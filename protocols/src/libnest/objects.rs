@@ -4,7 +4,9 @@
 use super::memory::Memory;
 use super::place::Place;
 use crate::address::PAGE_SIZE;
-use crate::api::{MappingState, NativeState, ObjectType, RegionState, Rights, Run, SpaceKind, SpaceState, Status};
+use crate::api::{
+    MappingState, NativeState, OBJECT_SIZE, ObjectType, RegionState, Rights, Run, SpaceKind, SpaceState, Status,
+};
 use crate::libc::system_call::{self as call, Message, Result};
 use crate::policy::{Controls, CpuidEntry, MsrEntry};
 use crate::virtual_cpu::{Groups, VirtualCpuState};
@@ -184,6 +186,18 @@ impl Region {
     /// Limits all that is derived from it to `rights`, at once; relaxes the limit too.
     pub fn protect(&self, rights: Rights) -> Result<()> {
         call::region_protect(self.address(), rights)
+    }
+
+    /// Destroys every object in its memory, whoever made it, and returns how many there were. Whoever could destroy one of
+    /// them at the same time must have lost the right to ([`protect`](Self::protect)).
+    pub fn destroy_objects(&self) -> Result<usize> {
+        let (mut offset, mut count) = (0, 0);
+        while let Some((found, kind)) = self.search(offset)? {
+            destroy(kind, self.state.start + found)?;
+            offset = found + OBJECT_SIZE;
+            count += 1;
+        }
+        Ok(count)
     }
 
     /// Offset and type of the first object in its memory at or after `offset`.
@@ -378,6 +392,12 @@ impl Drop for Thread {
         // The object exists for as long as its handle, so that destroying it cannot fail.
         let _ = call::thread_destroy(self.address());
     }
+}
+
+/// Sets the state and the Space of the thread at `address`: for threads that others see as well, in memory of theirs.
+pub fn set_native_thread(address: u64, state: &NativeState, space: &Reference, run: Run) -> Result<()> {
+    // SAFETY: References to Spaces are of those that the program has created, never of its own.
+    unsafe { call::thread_set_native_state(address, Some(state), space.address(), run) }
 }
 
 /// Destroys the object of type `kind` at `address`: for objects that others have created in the program's memory.
