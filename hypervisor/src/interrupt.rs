@@ -55,10 +55,15 @@ pub fn tables() -> Tables {
     TABLES.get().copied().unwrap_or(Tables { gdt: 0, idt: 0, task: 0 })
 }
 
-/// Whether an NMI arrived in the monitor since the last call.
+/// Whether an NMI arrived in the monitor and was not taken yet.
 #[inline(always)]
-pub fn take_nmi() -> bool {
-    NMI.load(Ordering::Relaxed) != 0 && NMI.swap(0, Ordering::Relaxed) != 0
+pub fn nmi_is_pending() -> bool {
+    NMI.load(Ordering::Relaxed) != 0
+}
+
+/// The NMI that is pending is delivered to the kernel now.
+pub fn take_nmi() {
+    NMI.store(0, Ordering::Relaxed);
 }
 
 /// Loads segments, TSS and handlers.

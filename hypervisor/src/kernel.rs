@@ -112,7 +112,7 @@ pub(crate) extern "sysv64" fn exit(cpu: &mut Cpu) -> Next {
 /// The kernel, with an NMI if one arrived in the monitor. Its VMCS is current.
 #[inline(always)]
 pub fn to_kernel() -> Next {
-    if interrupt::take_nmi() {
+    if interrupt::nmi_is_pending() {
         inject_nmi();
     }
     Next::KERNEL
@@ -185,7 +185,9 @@ fn inject(event: Event) {
 
 /// The next entry delivers an NMI.
 #[cold]
-pub fn inject_nmi() {
+#[inline(never)]
+pub extern "sysv64" fn inject_nmi() {
+    interrupt::take_nmi();
     // Neither blocking by STI nor by MOV SS may stand in its way (Intel SDM vol. 3C, 27.3.1.5).
     vmwrite(Guest::INTERRUPTIBILITY, vmread(Guest::INTERRUPTIBILITY) & !3);
     inject(NMI);

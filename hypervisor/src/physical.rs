@@ -18,7 +18,7 @@ pub struct Claims {
 
 impl Claims {
     /// # Safety
-    /// Ranges of [`Kind::Free`] in `map` must be RAM that is mapped and that nothing else uses; there may be only one
+    /// Ranges of [`Kind::FREE`] in `map` must be RAM that is mapped and that nothing else uses; there may be only one
     /// `Claims`.
     pub unsafe fn new(map: Map) -> Self {
         Self { map }

@@ -8,6 +8,8 @@ static CAUGHT: AtomicU64 = AtomicU64::new(0);
 static RESUME: AtomicU64 = AtomicU64::new(0);
 static RESUME_STACK: AtomicU64 = AtomicU64::new(0);
 static TICKS: AtomicU64 = AtomicU64::new(0);
+static NMIS: AtomicU64 = AtomicU64::new(0);
+const NMI: usize = 2;
 /// The vector of the timer interrupt.
 const TIMER: usize = 32;
 
@@ -38,10 +40,10 @@ pub fn start() {
         (*gdt)[5] = 103 | (base & 0xff_ffff) << 16 | 0x89 << 40 | (base >> 24 & 0xff) << 56;
         (*gdt)[6] = base >> 32;
         for vector in 0..48 {
-            let handler = if vector >= TIMER {
-                timer as *const () as u64
-            } else {
-                stubs as *const () as u64 + 16 * vector as u64
+            let handler = match vector {
+                NMI => nmi as *const () as u64,
+                _ if vector >= TIMER => timer as *const () as u64,
+                _ => stubs as *const () as u64 + 16 * vector as u64,
             };
             (*idt)[vector] = [handler & 0xffff | 8 << 16 | 0x8e << 40 | (handler >> 16 & 0xffff) << 48, handler >> 32];
         }
@@ -131,6 +133,30 @@ extern "sysv64" fn timer() {
     )
 }
 
+#[unsafe(naked)]
+extern "sysv64" fn nmi() {
+    naked_asm!("lock inc qword ptr [rip + {nmis}]", "iretq", nmis = sym NMIS)
+}
+
+/// How many NMIs came so far.
+pub fn nmis() -> u64 {
+    NMIS.load(Ordering::Relaxed)
+}
+
+/// Lets the first I/O APIC turn the timer's line (pin 2) into NMIs, or back into nothing.
+pub fn route_timer_to_nmi(on: bool) {
+    let apic = (protocols::boot_info::DIRECT_MAP + 0xfec0_0000) as *mut u32;
+    // Delivery mode NMI, physical destination 0, edge; or masked.
+    let low = if on { 4 << 8 } else { 1 << 16 };
+    for (index, value) in [(0x10 + 5, 0), (0x10 + 4, low)] {
+        // SAFETY: the I/O APIC's index and data registers, which are the kernel's.
+        unsafe {
+            apic.write_volatile(index);
+            apic.add(4).write_volatile(value);
+        }
+    }
+}
+
 /// Executes VMCALL in ring 3.
 pub extern "sysv64" fn ring_3_vmcall(_: u64) {
     // SAFETY: #UD brings us back to `attempt`. The page tables' pages are the kernel's only, so ring 3 faults at its
@@ -166,9 +192,10 @@ fn out(port: u16, value: u8) {
     unsafe { asm!("out dx, al", in("dx") port, in("al") value) };
 }
 
-/// Lets the PIT interrupt once, about `microseconds` from now. Interrupts stay off.
-pub fn start_timer(microseconds: u32) {
-    out(0x21, 0xfe);
+/// Lets the PIT interrupt once, about `microseconds` from now, through the interrupt controller if it is not `masked`.
+/// Interrupts stay off.
+pub fn start_timer(microseconds: u32, masked: bool) {
+    out(0x21, if masked { 0xff } else { 0xfe });
     let count = (microseconds as u64 * 1_193_182 / 1_000_000).clamp(2, 0xffff) as u16;
     for (port, value) in [(0x43, 0x30), (0x40, count as u8), (0x40, (count >> 8) as u8)] {
         out(port, value);

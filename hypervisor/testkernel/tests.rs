@@ -46,6 +46,7 @@ pub const ALL: &[Test] = &[
     ("exception_bitmap", exceptions),
     ("single_step_over_cpuid", single_step),
     ("interrupt_ends_run", interrupt),
+    ("nmi_ends_run", nmi),
     ("read_state", read_state),
     ("two_machines", two_machines),
 ];
@@ -401,12 +402,29 @@ fn single_step() -> Outcome {
 fn interrupt() -> Outcome {
     let mut guest = Guest::new(code::spin())?;
     let before = native::take_interrupts();
-    native::start_timer(200);
+    native::start_timer(200, false);
     check!(guest.run()? == reason::EXTERNAL_INTERRUPT, "the run did not end");
     check!(native::take_interrupts() == before + 1, "the interrupt is lost");
-    native::start_timer(200);
+    native::start_timer(200, false);
     check!(guest.run()? == reason::EXTERNAL_INTERRUPT, "the second run did not end");
     check!(native::take_interrupts() == before + 2, "the second interrupt is lost");
+    Ok(())
+}
+
+fn nmi() -> Outcome {
+    let mut guest = Guest::new(code::spin())?;
+    for round in 1..=3 {
+        native::route_timer_to_nmi(true);
+        native::start_timer(300, true);
+        let mut why = guest.run()?;
+        while why == reason::EXTERNAL_INTERRUPT {
+            why = guest.run()?;
+        }
+        native::route_timer_to_nmi(false);
+        check!(why == reason::EXCEPTION_OR_NMI, "the run did not end");
+        check!(guest.state.exit.interruption == 0x8000_0202, "not an NMI");
+        check!(native::nmis() == round, "the kernel did not get it");
+    }
     Ok(())
 }
 

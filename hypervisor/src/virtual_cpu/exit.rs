@@ -8,7 +8,7 @@
 use protocols::policy::Controls;
 use protocols::virtual_cpu::{Event, ExitRecord, Groups, VirtualCpuState, exit_reason as reason, register};
 
-use super::{FAILED_ENTRY, VirtualCpu, end_shadows, flush, inject, set_window, state};
+use super::{FAILED_ENTRY, VirtualCpu, flush, inject, set_window, skip, state};
 use crate::cpu::Cpu;
 use crate::guest_rules::{self, CODE_64, LMA, OSXSAVE, PAE, PG, SMXE, VMXE, xcr0_is_valid};
 use crate::kernel::{self, to_kernel};
@@ -24,10 +24,6 @@ const PROTECTION: Event = Event::exception(13, Some(0));
 const PREEMPTION_TIMER: u32 = 52;
 /// Bit of the qualification of a port access: INS or OUTS.
 const STRING: u64 = 1 << 4;
-/// RFLAGS.TF.
-const TRAP: u64 = 1 << 8;
-/// Pending debug exceptions: single step.
-const SINGLE_STEP: u64 = 1 << 14;
 
 /// What became of an exit.
 enum Outcome {
@@ -58,21 +54,11 @@ pub(crate) extern "sysv64" fn handle(cpu: &mut Cpu) -> Next {
     } else if exit_reason == reason::CPUID {
         let Active { state, policy, .. } = active;
         if cpuid(state, policy) {
-            step();
+            skip(vmread(Read::INSTRUCTION_LENGTH));
             return Next::virtual_cpu(&mut state.gpr, true);
         }
     }
     other(cpu)
-}
-
-/// Goes on after the instruction: as if the guest had executed it, single step included.
-#[inline(always)]
-fn step() {
-    vmwrite(Guest::RIP, vmread(Guest::RIP).wrapping_add(vmread(Read::INSTRUCTION_LENGTH)));
-    end_shadows();
-    if vmread(Guest::RFLAGS) & TRAP != 0 {
-        vmwrite(Guest::PENDING_DEBUG, vmread(Guest::PENDING_DEBUG) | SINGLE_STEP);
-    }
 }
 
 /// All other exits, and those that no table answered.
@@ -108,7 +94,7 @@ extern "sysv64" fn other(cpu: &mut Cpu) -> Next {
         _ => Outcome::Kernel,
     };
     match outcome {
-        Outcome::Done => step(),
+        Outcome::Done => skip(vmread(Read::INSTRUCTION_LENGTH)),
         Outcome::Resume => {}
         Outcome::Kernel => return leave(cpu, exit_reason),
     }

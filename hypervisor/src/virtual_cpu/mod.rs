@@ -1,7 +1,7 @@
 //! Virtual CPUs: creation, entry, exits, and the groups of state between the shared page and the VMCS.
 //!
 //! What switches where: the VMCS switches segments, control registers, EFER, PAT, SYSENTER registers, DR7 and DEBUGCTL.
-//! The world switch switches the general registers. [`enter`] and [`exit`] carry CR2, which no VMCS field holds: it is
+//! The world switch switches the general registers. `enter` and [`exit`] carry CR2, which no VMCS field holds: it is
 //! saved at every exit to the kernel and loaded at every entry from there; the kernel's own CR2 is not kept over a run
 //! (a kernel reads it first thing in its page-fault handler). XCR0, x87 to AVX state, DR0 to DR3, DR6 and the SYSCALL
 //! registers are switched by the kernel. EFER and PAT need no exits: the VMCS holds them for each guest, and the
@@ -28,6 +28,10 @@ use crate::world::kernel_register::{RAX, RDI};
 
 /// RFLAGS.IF.
 const INTERRUPTS: u64 = 1 << 9;
+/// RFLAGS.TF.
+const TRAP: u64 = 1 << 8;
+/// Pending debug exceptions: single step.
+const SINGLE_STEP: u64 = 1 << 14;
 /// Interruptibility: blocking by STI and by MOV SS.
 const SHADOWS: u64 = 3;
 /// "VM entry with invalid control fields" (Intel SDM vol. 3C, 31.4): what a bad event is reported as.
@@ -67,9 +71,12 @@ pub fn run(cpu: &mut Cpu) -> Next {
     cpu.registers[RAX] = Status::Ok as u64;
     // SAFETY: the VMCS of a virtual CPU was initialised and current when the virtual CPU was created.
     unsafe { instruction::vmptrld_again(&active.control.vmcs) };
-    let state = &*active.state;
-    if state.dirty | u64::from(state.advance | state.posted | state.event.information) != 0 {
+    let state = &mut *active.state;
+    if state.dirty | u64::from(state.posted | state.event.information) != 0 {
         return run_changed(cpu);
+    }
+    if state.advance != 0 {
+        advance(state);
     }
     enter(active)
 }
@@ -98,7 +105,7 @@ pub fn read_state(cpu: &mut Cpu, id: u64, groups: u64) -> Result<(), Status> {
     let mut result = Err(Status::NoObject);
     create::with_vmcs(cpu, id, false, |_, active| {
         // What the kernel changed and no entry has taken over yet is newer than the VMCS; a pending advance is due.
-        if active.state.dirty & Groups::INSTRUCTION.bits() == 0 {
+        if active.state.advance != 0 && active.state.dirty & Groups::INSTRUCTION.bits() == 0 {
             advance(active.state);
         }
         let groups = Groups::from_bits_truncate(groups & !active.state.dirty) & Groups::VMCS;
@@ -134,7 +141,9 @@ fn prepare(frames: &FrameTable, active: Active) -> bool {
             flush(control);
         }
     }
-    advance(state);
+    if state.advance != 0 {
+        advance(state);
+    }
     let event = state.event;
     if event.information != 0 {
         if !event.is_consistent() {
@@ -149,12 +158,24 @@ fn prepare(frames: &FrameTable, active: Active) -> bool {
     true
 }
 
-/// Skips the instruction that caused the last exit, if the kernel asked for it.
+/// Skips the instruction that caused the last exit.
+#[inline(always)]
 fn advance(state: &mut VirtualCpuState) {
-    if core::mem::take(&mut state.advance) != 0 {
-        let length = u64::from(state.exit.instruction_length & 15);
-        vmwrite(Guest::RIP, vmread(Guest::RIP).wrapping_add(length));
-        end_shadows();
+    state.advance = 0;
+    skip(u64::from(state.exit.instruction_length & 15));
+}
+
+/// Goes on after an instruction of `length` bytes as if the guest had executed it: blocking by STI and MOV SS ends, a
+/// single step traps.
+#[inline(always)]
+fn skip(length: u64) {
+    vmwrite(Guest::RIP, vmread(Guest::RIP).wrapping_add(length));
+    let interruptibility = vmread(Guest::INTERRUPTIBILITY);
+    if interruptibility & SHADOWS != 0 {
+        vmwrite(Guest::INTERRUPTIBILITY, interruptibility & !SHADOWS);
+    }
+    if vmread(Guest::RFLAGS) & TRAP != 0 {
+        vmwrite(Guest::PENDING_DEBUG, vmread(Guest::PENDING_DEBUG) | SINGLE_STEP);
     }
 }
 
@@ -184,15 +205,6 @@ fn inject(event: Event) {
     vmwrite(Guest::ENTRY_EVENT, u64::from(event.information));
     vmwrite(Guest::ENTRY_ERROR_CODE, u64::from(event.error));
     vmwrite(Guest::ENTRY_INSTRUCTION_LENGTH, u64::from(event.instruction_length));
-}
-
-/// Ends blocking by STI and MOV SS, as completing an instruction does.
-#[inline(always)]
-fn end_shadows() {
-    let interruptibility = vmread(Guest::INTERRUPTIBILITY);
-    if interruptibility & SHADOWS != 0 {
-        vmwrite(Guest::INTERRUPTIBILITY, interruptibility & !SHADOWS);
-    }
 }
 
 /// Drops the guest's cached translations; without a VPID every entry does.

@@ -38,7 +38,7 @@ pub struct Support {
     pub machine: Controls,
     /// EPT has 1 GiB pages.
     pub huge_ept: bool,
-    /// The preemption timer's value for [`RUN_TICKS`].
+    /// The preemption timer's value for `RUN_TICKS`.
     pub timer: u32,
     /// VPIDs, and single-context INVVPID.
     pub vpid: bool,
