@@ -1,0 +1,99 @@
+//! What the trials share: the built system, host machines, and a shell.
+
+use anyhow::{Context, Result};
+use boot::binaries::{Binaries, SYSTEM};
+use boot::console::Console;
+use boot::guest::{self, Flavour};
+use boot::host::{Host, HostKind, HostOptions, Pace, memory_for};
+use boot::image::Image;
+use boot::initrd::PROMPT;
+use boot::packages;
+use boot::size::Size;
+use boot::system::{Start, System};
+use boot::workspace::Workspace;
+use libtest_mimic::{Failed, Trial};
+use std::sync::{Mutex, OnceLock};
+use std::time::Duration;
+
+/// How long a boot may take. Generous: continuous integration runs on slow
+/// computers.
+pub const BOOT: Duration = Duration::from_secs(600);
+/// How long an answer may take.
+pub const REPLY: Duration = Duration::from_secs(120);
+
+/// A trial of this name.
+pub fn trial(name: &str, test: fn() -> Result<()>) -> Trial {
+    Trial::test(name, move || test().map_err(|error| Failed::from(format!("{error:#}"))))
+}
+
+/// What is built and fetched once for all trials.
+pub struct Built {
+    pub workspace: Workspace,
+    pub binaries: Binaries,
+}
+
+/// Builds the system, the first time.
+pub fn built() -> Result<&'static Built> {
+    static BUILT: OnceLock<Built> = OnceLock::new();
+    static BUILDING: Mutex<()> = Mutex::new(());
+    // After a trial has failed to build, the next ones try and report again.
+    let _building = BUILDING.lock();
+    if let Some(built) = BUILT.get() {
+        return Ok(built);
+    }
+    HostKind::Bochs.ensure()?;
+    packages::ensure(packages::IMAGE)?;
+    let workspace = Workspace::find()?;
+    let binaries = Binaries::build(&workspace, &[SYSTEM, &["conformance"]].concat())?;
+    Ok(BUILT.get_or_init(|| Built { workspace, binaries }))
+}
+
+/// A Bochs host machine with `memory`.
+pub fn options(memory: Size) -> HostOptions {
+    HostOptions { kind: HostKind::Bochs, memory, pace: Pace::Fast, cpu: None }
+}
+
+impl Built {
+    /// The system with the programs that are tested.
+    pub fn nestor(&self) -> Result<Image> {
+        Ok(Image::nestor(&self.binaries)?
+            .program("machine", self.binaries.get("machine")?)
+            .program("conformance", self.binaries.get("conformance")?))
+    }
+
+    /// The system with a Linux kernel and its initial file system.
+    pub fn with_linux(&self, flavour: Flavour) -> Result<Image> {
+        let kernel = guest::kernel(&self.workspace, flavour)?;
+        let initrd = guest::initrd(&self.workspace)?;
+        Ok(self.nestor()?.file("vmlinuz", kernel.as_path()).file("initrd", initrd.as_path()))
+    }
+
+    /// Boots `image` with these children, in as much memory as they need.
+    pub fn boot(&self, image: Image, name: &str, system: &System) -> Result<Host> {
+        let memory = memory_for(system.memory());
+        self.start(&image.system(system), name, &options(memory))
+    }
+
+    /// Boots `image`.
+    pub fn start(&self, image: &Image, name: &str, options: &HostOptions) -> Result<Host> {
+        let iso = image.cached(&self.workspace.images(), &format!("test-{name}"))?;
+        let mut host = Host::start(&iso, options)?;
+        // What a trial saw is kept, to find out why it failed.
+        host.console().log_to(&self.workspace.images().join(format!("test-{name}.log")))?;
+        Ok(host)
+    }
+}
+
+/// A machine called `name` with the kernel and initrd of [`Built::with_linux`].
+pub fn linux(name: &str, memory: Size) -> Result<Start> {
+    Ok(Start::linux(name, memory, "vmlinuz", Some("initrd"), "console=ttyS0 quiet")?)
+}
+
+/// Runs a command in the guest's shell and gives what it printed. The prompt
+/// must have been read.
+pub fn run(console: &mut Console, command: &str) -> Result<String> {
+    console.send_line(command)?;
+    let output = console.expect(PROMPT, REPLY).with_context(|| format!("running `{command}`"))?;
+    // The terminal's echo of the command comes first.
+    Ok(output.split_once('\n').map_or("", |(_, output)| output).to_owned())
+}
