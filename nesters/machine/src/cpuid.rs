@@ -1,8 +1,9 @@
 //! What CPUID shows: the host's processor, cut down to what a machine has (Intel SDM vol. 2A, CPUID).
 //!
 //! One processor with an x2APIC, a time stamp counter of known and constant rate, and state components x87, SSE and AVX.
-//! Absent are what needs more than a machine offers (VMX, SGX, MONITOR, performance counters, machine checks, thermal
-//! control, RDTSCP and RDPID, whose MSR is not switched) and what would enlarge its state (AVX-512, AMX, MPX, PKU, CET).
+//! Machine checks are there, without banks to report any: Linux takes a processor without them for broken.
+//! Absent are what needs more than a machine offers (VMX, SGX, MONITOR, performance counters, thermal control, RDTSCP and
+//! RDPID, whose MSR is not switched) and what would enlarge its state (AVX-512, AMX, MPX, PKU, CET).
 //!
 //! The hypervisor signature is KVM's, with one feature: with it Linux uses an x2APIC without interrupt remapping and
 //! calibrates no clock.
@@ -36,8 +37,8 @@ const LEAF_1_ECX_AVX: u32 = bits(&[12, 28, 29]);
 const XSAVE: u32 = 1 << 26;
 const AVX: u32 = 1 << 28;
 const PCID: u32 = 1 << 17;
-/// FPU to PAE, CX8, APIC, SEP to PGE, CMOV to PSE-36, CLFSH, MMX to SS; no machine checks.
-const LEAF_1_EDX: u32 = bits(&[0, 1, 2, 3, 4, 5, 6, 8, 9, 11, 12, 13, 15, 16, 17, 19, 23, 24, 25, 26, 27]);
+/// FPU to APIC, SEP to PSE-36, CLFSH, MMX to SS.
+const LEAF_1_EDX: u32 = bits(&[0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 11, 12, 13, 14, 15, 16, 17, 19, 23, 24, 25, 26, 27]);
 /// FSGSBASE, BMI1, AVX2, SMEP, BMI2, ERMS, INVPCID, RDSEED, ADX, SMAP, CLFLUSHOPT, CLWB, SHA.
 const LEAF_7_EBX: u32 = bits(&[0, 3, 5, 7, 8, 9, 10, 18, 19, 20, 23, 24, 29]);
 /// IA32_TSC_ADJUST: Linux then does not have the time stamp counter watched.
@@ -120,8 +121,8 @@ impl Processor {
     /// CR4 bits that go with the features shown (Intel SDM vol. 3A, 2.5).
     fn control_bits(&self) -> u64 {
         let (one, seven) = (self.answer(1, 0), self.answer(7, 0));
-        // VME, PVI, TSD, DE, PSE, PAE, PGE, PCE, OSFXSR, OSXMMEXCPT.
-        let mut cr4 = u64::from(bits(&[0, 1, 2, 3, 4, 5, 7, 8, 9, 10]));
+        // VME, PVI, TSD, DE, PSE, PAE, MCE, PGE, PCE, OSFXSR, OSXMMEXCPT.
+        let mut cr4 = u64::from(bits(&[0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10]));
         for (present, bit) in [
             (one[2] & PCID != 0, 17),
             (one[2] & XSAVE != 0, 18),
@@ -239,7 +240,7 @@ mod tests {
         assert_eq!(ebx >> 16, 1);
         assert_eq!(ecx & bits(&[3, 5, 6, 8, 15, 27]), 0, "MONITOR, VMX, SMX, TM2, PDCM, OSXSAVE");
         assert_eq!(ecx & LEAF_1_ECX_FORCED, LEAF_1_ECX_FORCED);
-        assert_eq!(edx & bits(&[7, 14, 21, 22, 28]), 0, "MCE, MCA, DS, ACPI, HTT");
+        assert_eq!(edx & bits(&[21, 22, 28]), 0, "DS, ACPI, HTT");
         let [_, ebx, ecx, edx] = processor.answer(7, 0);
         assert_eq!(ebx & bits(&[2, 4, 11, 12, 14, 15, 16, 17, 30, 31]), 0, "SGX, HLE, RTM, RDT, MPX, AVX-512");
         assert_eq!((ecx & bits(&[3, 5, 7, 16, 22]), edx & bits(&[20, 22, 24, 26, 27, 29])), (0, 0));

@@ -4,7 +4,7 @@ use crate::cpuid::Processor;
 use protocols::policy::{Controls, DIRECT_MSRS, MsrEntry};
 
 /// MSRs that read as a constant and ignore writes.
-const CONSTANTS: [(u32, u64); 7] = [
+const CONSTANTS: [(u32, u64); 9] = [
     // IA32_PLATFORM_ID.
     (0x17, 0),
     // IA32_FEATURE_CONTROL: locked, nothing enabled.
@@ -13,6 +13,9 @@ const CONSTANTS: [(u32, u64); 7] = [
     (0x3b, 0),
     // IA32_BIOS_SIGN_ID: some microcode revision.
     (0x8b, 1 << 32),
+    // IA32_MCG_CAP, IA32_MCG_STATUS: no banks, no machine check.
+    (0x179, 0),
+    (0x17a, 0),
     // IA32_MISC_ENABLE: fast strings; no branch trace, no event sampling.
     (0x1a0, 1 | 1 << 11 | 1 << 12),
     // IA32_DEBUGCTL.
