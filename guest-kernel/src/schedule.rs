@@ -44,7 +44,7 @@ impl Kernel {
     #[inline]
     pub fn dispatch(&mut self) -> Id<Thread> {
         loop {
-            // An interrupt that ends the wait below may have handed the CPU to a thread already.
+            // An interrupt may have woken a thread, which then runs already.
             if let Some(id) = self.current {
                 return id;
             }
@@ -70,6 +70,10 @@ impl Kernel {
 
     fn begin_slice(&mut self) {
         self.timer.slice_end = cpu::time() + self.timer.frequency / SLICES_PER_SECOND;
+        self.continue_slice();
+    }
+
+    fn continue_slice(&mut self) {
         if self.ready.first().is_some() {
             self.timer.program_by(self.timer.slice_end);
         }
@@ -87,6 +91,7 @@ impl Kernel {
             return;
         }
         thread.ready = true;
+        thread.interrupted = false;
         let mut ready = self.ready;
         push(&mut ready, self);
         self.ready = ready;
@@ -95,10 +100,14 @@ impl Kernel {
         }
     }
 
-    /// Runs a thread that has been woken now, instead of the running one.
+    /// Runs a thread that has been woken now, instead of the running one, which goes on in the same slice afterwards: a
+    /// new one each time would let interrupts keep all others from running.
     pub fn wake(&mut self, id: Id<Thread>) {
         if let Some(current) = self.current.take() {
             self.enqueue(current, |queue, kernel| queue.push_front(&mut kernel.objects.threads, current));
+            if let Some(thread) = self.objects.threads.get_mut(current) {
+                thread.interrupted = thread.ready;
+            }
         }
         self.enqueue(id, |queue, kernel| queue.push_front(&mut kernel.objects.threads, id));
         self.current = self.pop_ready();

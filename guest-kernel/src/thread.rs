@@ -52,6 +52,8 @@ pub struct Thread {
     pub stopped: bool,
     /// It is in the ready queue.
     pub ready: bool,
+    /// It was interrupted by a woken thread and goes on in the present time slice.
+    pub interrupted: bool,
     /// Its place in a queue.
     pub link: Link,
     /// Whom it serves.
@@ -82,6 +84,7 @@ impl Thread {
             wait: Wait::Nothing,
             stopped: true,
             ready: false,
+            interrupted: false,
             link: Link::default(),
             client: Client::Nobody,
             sending: MessageKind::Call,
