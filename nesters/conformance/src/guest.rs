@@ -30,7 +30,7 @@ pub const END_PORT: u16 = 0xf0;
 /// The handler of vector `n` writes to this port plus `n`.
 pub const VECTOR_PORTS: u16 = 0x500;
 /// Frames of kernel memory that a guest may use.
-pub const ALLOWANCE: u64 = 128;
+pub const ALLOWANCE: u64 = 48;
 
 /// A guest.
 #[derive(Debug)]

@@ -10,11 +10,14 @@
 //! | `spin` | runs for ever without a call |
 //! | `flood` | writes to its console for ever |
 //! | `log-flood` | writes to the system's log for ever |
+//! | `echo` | writes what is typed to its console, until `.` |
 //! | `destroy-console` | destroys its console Port, then ends as it should |
 #![allow(unsafe_code)]
 
+use protocols::libc::console::Console;
 use protocols::libc::{log, system_call};
-use protocols::parent::{CONSOLE_PORT, Outcome};
+use protocols::libnest::{Result, Server};
+use protocols::parent::{CONSOLE_PORT, MAX_BYTES, Outcome};
 use protocols::startup::Startup;
 
 /// Plays the role that the arguments name. `None` if they name none.
@@ -33,7 +36,7 @@ pub fn play(startup: &'static Startup) -> Option<Outcome> {
             core::hint::spin_loop();
         },
         "flood" => {
-            let mut console = protocols::libc::console::Console::new(startup.parent);
+            let mut console = Console::new(startup.parent);
             loop {
                 console.write(b"all work and no play makes a dull machine\r\n");
             }
@@ -41,12 +44,35 @@ pub fn play(startup: &'static Startup) -> Option<Outcome> {
         "log-flood" => loop {
             log::line(format_args!("all work and no play"));
         },
+        "echo" => Some(if echo(startup).is_ok() { Outcome::Done } else { Outcome::Failed }),
         "destroy-console" => {
             // The Port exists; if the kernel does not destroy it, the test that plays this role sees it.
             let _ = system_call::port_destroy(CONSOLE_PORT);
             Some(Outcome::Done)
         }
         _ => None,
+    }
+}
+
+/// Writes back what is typed.
+fn echo(startup: &Startup) -> Result<()> {
+    let mut console = Console::new(startup.parent);
+    let mut server = Server::new()?;
+    console.attach(server.portset(), 0)?;
+    loop {
+        server.receive(None);
+        let mut bytes = [0; MAX_BYTES];
+        loop {
+            let count = console.read(&mut bytes);
+            if count == 0 {
+                break;
+            }
+            console.write(&bytes[..count]);
+            console.flush();
+            if bytes[..count].contains(&b'.') {
+                return Ok(());
+            }
+        }
     }
 }
 

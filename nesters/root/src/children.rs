@@ -21,7 +21,7 @@ use crate::terminal::{line, say, terminal};
 const MAX_LINE: usize = 240;
 /// Frames of kernel memory that each child may use, and one more for each so many frames of its memory: objects, and the tables
 /// that map its memory even where that is scattered.
-const ALLOWANCE: u64 = 1024;
+const ALLOWANCE: u64 = 384;
 const FRAMES_PER_ALLOWANCE: u64 = 64;
 
 /// A child and what root knows about it.
@@ -33,6 +33,8 @@ struct Child {
     console: usize,
     wants_input: bool,
     line: String,
+    /// Lines of its log that were dropped because it wrote faster than the serial port sends.
+    dropped: u64,
     failure: Option<String>,
 }
 
@@ -77,6 +79,7 @@ impl Children {
             console,
             wants_input: false,
             line: String::new(),
+            dropped: 0,
             failure,
         };
         self.children.push(child);
@@ -187,8 +190,16 @@ impl Children {
             Some(reason) => say!("{}: {reason}: ended", child.name),
         }
         child.failure = failure.map(|reason| format!("{}: {reason}", child.name));
-        if self.any_running() {
+        let ended = child.console;
+        let next = self.children.iter().find(|child| child.process.is_some()).map(|child| child.console);
+        if let Some(next) = next {
             drop(process);
+            // Nobody watches the console of a child that has ended while another runs.
+            terminal().change(|multiplexer| {
+                if multiplexer.current() == ended {
+                    multiplexer.switch(next);
+                }
+            });
         } else {
             // The host goes off: nobody will use what the last child leaves, and clearing its memory takes time.
             core::mem::forget(process);
@@ -204,10 +215,24 @@ impl Child {
                 self.line.push(if byte.is_ascii() { char::from(byte) } else { '?' });
             }
             if self.line.len() >= MAX_LINE || (byte == b'\n' && !self.line.is_empty()) {
-                line(&self.name, format_args!("{}", self.line));
-                self.line.clear();
+                self.end_line();
             }
         }
+    }
+
+    /// Prints the line that is complete. While more waits for the serial port than it can send soon, lines are dropped:
+    /// waiting for the port would take time from the other children.
+    fn end_line(&mut self) {
+        if terminal().is_busy() {
+            self.dropped += 1;
+        } else {
+            let dropped = core::mem::take(&mut self.dropped);
+            if dropped > 0 {
+                line(&self.name, format_args!("({dropped} lines dropped)"));
+            }
+            line(&self.name, format_args!("{}", self.line));
+        }
+        self.line.clear();
     }
 }
 

@@ -103,10 +103,19 @@ impl Multiplexer {
         }
     }
 
+    /// The child that is seen.
+    pub fn current(&self) -> usize {
+        self.current
+    }
+
     /// Makes `child` the one that is seen and shows what was kept of it.
     pub fn switch(&mut self, child: usize) {
-        let Some(console) = self.consoles.get_mut(child) else { return };
+        if child >= self.consoles.len() {
+            return;
+        }
+        self.line(format_args!("[root   ] console {}", child + 1));
         self.current = child;
+        let console = &mut self.consoles[child];
         let kept = core::mem::take(&mut console.kept);
         if core::mem::take(&mut console.dropped) {
             self.line(format_args!("[root   ] (older output was dropped)"));
@@ -174,7 +183,7 @@ mod tests {
         multiplexer.write(1, b"second");
         assert_eq!(shown(&mut multiplexer), "first");
         multiplexer.switch(1);
-        assert_eq!(shown(&mut multiplexer), "second");
+        assert_eq!(shown(&mut multiplexer), "\r\n[root   ] console 2\r\nsecond");
         multiplexer.write(0, b"hidden");
         assert_eq!(shown(&mut multiplexer), "");
     }
@@ -217,7 +226,10 @@ mod tests {
         assert_eq!(multiplexer.consoles[1].kept.len(), MAX_KEPT);
         multiplexer.switch(1);
         let text = shown(&mut multiplexer);
-        assert!(text.starts_with("[root   ] (older output was dropped)\r\n") && text.ends_with("new"));
+        assert!(
+            text.starts_with("[root   ] console 2\r\n[root   ] (older output was dropped)\r\n")
+                && text.ends_with("new")
+        );
         let typed = (0..2 * MAX_INPUT).filter(|_| multiplexer.type_byte(b'k') == Typed::Input(1)).count();
         assert_eq!(typed, MAX_INPUT);
     }

@@ -59,16 +59,18 @@ impl Terminal {
         result
     }
 
+    /// Whether more waits for the serial port than log lines should add to.
+    pub fn is_busy(&self) -> bool {
+        self.multiplexer.output.len() > MAX_WAITING / 2
+    }
+
     /// Handles an interrupt of the serial port; `input` learns of children that have input now.
     pub fn interrupt(&mut self, mut input: impl FnMut(usize)) {
         while let Some(byte) = self.serial.receive() {
             match self.multiplexer.type_byte(byte) {
                 Typed::Nothing => {}
                 Typed::Input(child) => input(child),
-                Typed::Switched(child) => {
-                    self.multiplexer.line(format_args!("[root   ] console {}", child + 1));
-                    self.multiplexer.switch(child);
-                }
+                Typed::Switched(child) => self.multiplexer.switch(child),
             }
         }
         self.serial.send(&mut self.multiplexer.output);
