@@ -203,7 +203,8 @@ pub enum MessageKind {
     Exception = 3,
     /// A [VM exit](crate::exception::MachineExit) to a machine Space's keeper. The virtual CPU waits for the reply.
     MachineExit = 4,
-    /// A device interrupt: the first word is its line. The line stays masked until the reply.
+    /// A device interrupt: the first word is its line. A level-triggered line stays masked until the reply; edges that come
+    /// meanwhile are merged into one.
     Interrupt = 5,
 }
 

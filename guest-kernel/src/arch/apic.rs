@@ -84,11 +84,12 @@ pub fn mask_line(line: u8) {
     write_line(line, line_mode(line) | MASKED, 0);
 }
 
-/// Ends the interrupt being served; a device's line stays masked until its server has replied.
+/// Ends the interrupt being served. A level-triggered line stays masked until its server has replied; an edge-triggered one must not
+/// be masked at all, since an edge that comes meanwhile would be lost.
 #[inline]
 pub fn end_of_interrupt(vector: u8) {
     let line = vector.wrapping_sub(FIRST_LINE);
-    if line < LINES {
+    if line < LINES && LEVEL.load(Ordering::Relaxed) >> line & 1 != 0 {
         mask_line(line);
     }
     if vector != SPURIOUS {
