@@ -55,13 +55,12 @@ enum Payload {
 #[derive(Clone, Debug)]
 pub struct Image {
     payload: Payload,
-    commands: Vec<String>,
 }
 
 impl Image {
     /// An image that boots the monitor `monitor`, with no modules yet.
     pub fn new(monitor: impl Into<Content>) -> Self {
-        Self { payload: Payload::Multiboot { monitor: monitor.into(), modules: Vec::new() }, commands: Vec::new() }
+        Self { payload: Payload::Multiboot { monitor: monitor.into(), modules: Vec::new() } }
     }
 
     /// An image with the monitor, the kernel and the root nester.
@@ -79,15 +78,7 @@ impl Image {
                 initrd: initrd.map(Into::into),
                 append: append.to_owned(),
             },
-            commands: Vec::new(),
         }
-    }
-
-    /// Lets GRUB run a command before it loads anything, in place of what
-    /// firmware would have done.
-    pub fn before(mut self, command: &str) -> Self {
-        self.commands.push(command.to_owned());
-        self
     }
 
     /// Adds a boot module with any string. A Linux image has no modules, so
@@ -195,9 +186,6 @@ impl Image {
         let mut line = |line: std::fmt::Arguments<'_>| {
             writeln!(text, "{line}").expect("writing to a string succeeds");
         };
-        for command in &self.commands {
-            line(format_args!("{command}"));
-        }
         match &self.payload {
             Payload::Multiboot { modules, .. } => {
                 line(format_args!("multiboot2 /boot/hypervisor"));
