@@ -59,6 +59,7 @@ pub(crate) use {fail, require};
 pub struct Bench {
     server: Server,
     frequency: u64,
+    seed: u64,
     aliases: u64,
     /// How to tell the client received last to stop.
     refusal: Message,
@@ -74,6 +75,11 @@ impl Bench {
     /// The alias of the Port that was made last.
     pub fn last_alias(&self) -> u64 {
         self.aliases
+    }
+
+    /// The seed of everything random.
+    pub fn seed(&self) -> u64 {
+        self.seed
     }
 
     /// The server.
@@ -158,12 +164,13 @@ impl Drop for Exported {
 pub fn run(startup: &'static Startup, groups: &[&[Test]]) -> Outcome {
     let mut console = Console::new(startup.parent);
     let (mut passed, mut failed) = (0, 0);
+    let seed = seed(startup.arguments()).unwrap_or_else(time::now).max(1);
     for &(name, test) in groups.iter().copied().flatten() {
         if !selects(startup.arguments(), name) {
             continue;
         }
         print(&mut console, format_args!("test {name} ... "));
-        match one(startup, test) {
+        match one(startup, seed, test) {
             Ok(()) => {
                 passed += 1;
                 print(&mut console, format_args!("ok\r\n"));
@@ -179,9 +186,9 @@ pub fn run(startup: &'static Startup, groups: &[&[Test]]) -> Outcome {
 }
 
 /// Runs one test with a bench of its own, which takes all waiting clients with it.
-fn one(startup: &'static Startup, test: fn(&mut Bench) -> Verdict) -> Verdict {
+fn one(startup: &'static Startup, seed: u64, test: fn(&mut Bench) -> Verdict) -> Verdict {
     let mut bench =
-        Bench { server: Server::new()?, frequency: startup.tsc_frequency.max(1), aliases: 0, refusal: [0; 8] };
+        Bench { server: Server::new()?, frequency: startup.tsc_frequency.max(1), seed, aliases: 0, refusal: [0; 8] };
     test(&mut bench)
 }
 
@@ -191,15 +198,20 @@ fn print(console: &mut Console, text: fmt::Arguments<'_>) {
     console.flush();
 }
 
-/// Whether the arguments select a test: they are empty, or one of their words is part of its name.
+/// The seed that the arguments ask for: `seed=<decimal>`.
+fn seed(arguments: &str) -> Option<u64> {
+    arguments.split_whitespace().find_map(|word| word.strip_prefix("seed="))?.parse().ok()
+}
+
+/// Whether the arguments select a test: they name none, or one of their words is part of its name.
 fn selects(arguments: &str, name: &str) -> bool {
-    let mut words = arguments.split_whitespace().peekable();
+    let mut words = arguments.split_whitespace().filter(|word| !word.contains('=')).peekable();
     words.peek().is_none() || words.any(|word| name.contains(word))
 }
 
 #[cfg(test)]
 mod tests {
-    use super::selects;
+    use super::{seed, selects};
 
     #[test]
     fn arguments_select_tests_by_part_of_their_name() {
@@ -207,5 +219,8 @@ mod tests {
         assert!(selects("  ", "port::alias"));
         assert!(selects("space port", "port::alias"));
         assert!(!selects("space thread", "port::alias"));
+        assert!(selects("seed=5", "port::alias"));
+        assert!(!selects("seed=5 space", "port::alias"));
+        assert_eq!((seed("space seed=5"), seed("space"), seed("seed=x")), (Some(5), None, None));
     }
 }

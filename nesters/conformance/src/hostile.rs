@@ -3,7 +3,6 @@
 use protocols::api::{Call, OBJECT_SIZE, Run, SpaceKind};
 use protocols::exception::MachineReply;
 use protocols::libc::system_call;
-use protocols::libc::time;
 use protocols::libnest::server::resume;
 use protocols::libnest::{Event, Space};
 use protocols::policy::Controls;
@@ -40,17 +39,12 @@ impl Random {
     }
 }
 
-/// A seed of its own for each run; a failure names it.
-fn seed() -> u64 {
-    time::now() | 1
-}
-
 fn named(result: Verdict, seed: u64) -> Verdict {
-    result.map_err(|Failure(why)| Failure(alloc::format!("{why} (seed {seed:#x})")))
+    result.map_err(|Failure(why)| Failure(alloc::format!("{why} (seed={seed})")))
 }
 
 fn random_calls(bench: &mut Bench) -> Verdict {
-    let seed = seed();
+    let seed = bench.seed();
     named(random_calls_with(bench, seed), seed)
 }
 
@@ -108,7 +102,7 @@ fn random_calls_with(bench: &mut Bench, seed: u64) -> Verdict {
 }
 
 fn random_calls_from_a_machine(bench: &mut Bench) -> Verdict {
-    let seed = seed();
+    let seed = bench.seed();
     named(random_calls_from_a_machine_with(bench, seed), seed)
 }
 
@@ -146,7 +140,7 @@ fn random_calls_from_a_machine_with(bench: &mut Bench, seed: u64) -> Verdict {
 }
 
 fn random_states(bench: &mut Bench) -> Verdict {
-    let seed = seed();
+    let seed = bench.seed();
     named(random_states_with(bench, seed), seed)
 }
 
