@@ -39,6 +39,8 @@ early_gdt_pointer:
     .long early_gdt
 no_long_mode:
     .asciz "\r\n[monitor] stop: this processor has no 64-bit mode; Nestor needs one with VT-x and EPT\r\n"
+shutdown:
+    .ascii "Shutdown"
 
 .section .text.entry, "ax"
 .code32
@@ -95,7 +97,18 @@ _start:
     lgdt early_gdt_pointer
     ljmp $8, $3f
 
-9:  mov $no_long_mode, %esi
+    # No 64-bit mode: say so on the serial port and the text screen, and switch an emulator off.
+9:  mov $0x3fb, %dx
+    mov $0x80, %al                          # divisor 1: 115200
+    out %al, %dx
+    mov $0x3f8, %dx
+    mov $1, %al
+    out %al, %dx
+    mov $0x3fb, %dx
+    mov $3, %al                             # 8N1
+    out %al, %dx
+    mov $no_long_mode, %esi
+    mov $0xb8000, %edi
 8:  mov $0x3fd, %dx
     in %dx, %al
     test $0x20, %al
@@ -105,9 +118,15 @@ _start:
     jz 7f
     mov $0x3f8, %dx
     out %al, %dx
+    mov $0x4f, %ah
+    stosw
     jmp 8b
-7:  hlt
-    jmp 7b
+7:  mov $shutdown, %esi
+    mov $8, %ecx
+    mov $0x8900, %dx
+    rep outsb
+6:  hlt
+    jmp 6b
 
 .code64
 3:  mov $16, %eax

@@ -206,6 +206,11 @@ extern "sysv64" fn set_xcr0(value: u64) {
     unsafe { asm!("xsetbv", in("rcx") value >> 32, in("rax") value & 0xffff_ffff, in("rdx") 0) };
 }
 
+/// Whether the processor has XSAVE.
+pub fn has_xsave() -> bool {
+    core::arch::x86_64::__cpuid(1).ecx >> 26 & 1 != 0
+}
+
 fn no_vmx() -> Outcome {
     let features = core::arch::x86_64::__cpuid(1).ecx;
     check!(features & 3 << 5 == 0, "CPUID shows VMX or SMX");
@@ -227,6 +232,9 @@ pub fn exits() -> u64 {
 }
 
 fn xsetbv() -> Outcome {
+    if !has_xsave() {
+        return Ok(());
+    }
     // SAFETY: CR4.OSXSAVE only lets XSETBV be executed.
     unsafe { asm!("mov {s}, cr4", "or {s}, 0x40000", "mov cr4, {s}", s = out(reg) _) };
     check!(core::arch::x86_64::__cpuid(1).ecx >> 27 & 1 == 1, "CPUID does not show OSXSAVE");

@@ -10,7 +10,8 @@
 //! [test   ] end: N ok, M failed
 //! ```
 //!
-//! and powers off. Passed means: the line `end: N ok, 0 failed` came. The measures are time stamp ticks, which are
+//! and powers off. With a module `file triple-fault` it ends in a triple fault instead, of which the monitor must say
+//! `[monitor] stop: kernel triple fault at ...`. Passed means: the line `end: N ok, 0 failed` came. The measures are time stamp ticks, which are
 //! instructions on Bochs 2.7, and cycles on hardware.
 #![cfg_attr(target_os = "none", no_std, no_main)]
 
@@ -47,6 +48,9 @@ mod bare {
     extern "sysv64" fn _start(info: &'static BootInfo) -> ! {
         native::start();
         monitor::start(info);
+        if info.modules.iter().any(|module| module.name() == "file triple-fault") {
+            native::triple_fault();
+        }
         let (mut good, mut bad) = (0, 0);
         for (name, test) in tests::ALL.iter().chain(boundary::ALL) {
             match test() {

@@ -157,6 +157,12 @@ pub fn route_timer_to_nmi(on: bool) {
     }
 }
 
+/// Ends this kernel.
+pub fn triple_fault() -> ! {
+    // SAFETY: without handlers the undefined instruction cannot be reported to anybody.
+    unsafe { asm!("lidt [{}]", "ud2", in(reg) &[0u64; 2], options(noreturn)) }
+}
+
 /// Executes VMCALL in ring 3.
 pub extern "sysv64" fn ring_3_vmcall(_: u64) {
     // SAFETY: #UD brings us back to `attempt`. The page tables' pages are the kernel's only, so ring 3 faults at its
