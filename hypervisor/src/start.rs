@@ -121,15 +121,8 @@ fn too_little(what: &str) -> ! {
 }
 
 fn check_processor() -> Support {
-    let mut brand = heapless::String::<48>::new();
-    for leaf in 0x8000_0002..=0x8000_0004 {
-        let result = register::cpuid(leaf, 0);
-        for byte in [result.eax, result.ebx, result.ecx, result.edx].iter().flat_map(|word| word.to_le_bytes()) {
-            // The brand has 48 characters at most.
-            let _ = if (b' '..0x7f).contains(&byte) { brand.push(byte as char) } else { Ok(()) };
-        }
-    }
-    report("processor", format_args!("{}", brand.trim()));
+    let brand = raw_cpuid::CpuId::new().get_processor_brand_string();
+    report("processor", format_args!("{}", brand.as_ref().map_or("", |brand| brand.as_str().trim())));
     let support = match support::check(&Processor) {
         Ok(support) => support,
         Err(lack) => stop(format_args!("{lack}")),

@@ -3,6 +3,8 @@
 
 use core::fmt;
 
+use raw_cpuid::{CpuId, CpuIdResult};
+
 use super::controls::{Capabilities, Controls, KERNEL, MACHINE, Missing, exit, pin, secondary};
 
 const FEATURE_CONTROL: u32 = 0x3a;
@@ -96,16 +98,13 @@ impl fmt::Display for Lack {
     }
 }
 
-/// Whether the processor has VT-x at all, and 64-bit VMX structures.
-fn has_vmx(probe: &impl Probe) -> bool {
-    probe.cpuid(0, 0)[0] >= 1 && probe.cpuid(1, 0)[2] >> 5 & 1 != 0
-}
-
 /// Checks the processor.
 pub fn check(probe: &impl Probe) -> Result<Support, Lack> {
-    if !has_vmx(probe) {
-        return Err(Lack::NoVmx);
-    }
+    let cpuid = CpuId::with_cpuid_fn(|leaf, subleaf| {
+        let [eax, ebx, ecx, edx] = probe.cpuid(leaf, subleaf);
+        CpuIdResult { eax, ebx, ecx, edx }
+    });
+    let features = cpuid.get_feature_info().filter(|features| features.has_vmx()).ok_or(Lack::NoVmx)?;
     let feature_control = probe.msr(FEATURE_CONTROL);
     let unlocked = feature_control & LOCKED == 0;
     if !unlocked && feature_control & VMX_OUTSIDE_SMX == 0 {
@@ -156,16 +155,12 @@ pub fn check(probe: &impl Probe) -> Result<Support, Lack> {
         kernel.secondary &= !secondary::VPID;
         machine.secondary &= !secondary::VPID;
     }
-    let extended = |leaf| if probe.cpuid(0x8000_0000, 0)[0] >= leaf { probe.cpuid(leaf, 0) } else { [0; 4] };
-    let features = extended(0x8000_0001)[3];
-    let xsave = probe.cpuid(1, 0)[2] >> 26 & 1 != 0;
-    let [low, _, _, high] = if xsave { probe.cpuid(13, 0) } else { [0; 4] };
+    let [low, _, _, high] = if features.has_xsave() { probe.cpuid(13, 0) } else { [0; 4] };
+    let extended = cpuid.get_extended_processor_and_feature_identifiers();
+    let capacity = cpuid.get_processor_capacity_feature_info();
     Ok(Support {
         revision: basic as u32 & 0x7fff_ffff,
-        width: match extended(0x8000_0008)[0] & 0xff {
-            0 => 36,
-            width => width.clamp(32, 52),
-        },
+        width: capacity.map_or(36, |capacity| u32::from(capacity.physical_address_bits()).clamp(32, 52)),
         unlocked,
         kernel,
         machine,
@@ -176,8 +171,8 @@ pub fn check(probe: &impl Probe) -> Result<Support, Lack> {
         cr4_fixed: probe.msr(0x488),
         cr4_possible: probe.msr(0x489),
         xcr0: u64::from(high) << 32 | u64::from(low),
-        huge_pages: features >> 26 & 1 != 0,
-        no_execute: features >> 20 & 1 != 0,
+        huge_pages: extended.as_ref().is_some_and(|extended| extended.has_1gib_pages()),
+        no_execute: extended.as_ref().is_some_and(|extended| extended.has_execute_disable()),
     })
 }
 
@@ -192,7 +187,8 @@ mod tests {
     impl Probe for Fake {
         fn cpuid(&self, leaf: u32, _: u32) -> [u32; 4] {
             match leaf {
-                0 => [22, 0, 0, 0],
+                // GenuineIntel
+                0 => [22, 0x756e_6547, 0x6c65_746e, 0x4965_6e69],
                 1 => [0, 0, self.1, 0],
                 0x8000_0000 => [0x8000_0008, 0, 0, 0],
                 0x8000_0001 => [0, 0, 0, 1 << 20 | 1 << 26],
