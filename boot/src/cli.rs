@@ -143,6 +143,9 @@ pub struct BenchArgs {
     /// The host machine [default: kvm where it offers VT-x, else bochs].
     #[arg(long, value_enum)]
     pub host: Option<HostKind>,
+    /// Keep what the consoles print in this folder, a file for each boot.
+    #[arg(long, value_name = "FOLDER")]
+    pub logs: Option<PathBuf>,
 }
 
 impl Cli {

@@ -30,7 +30,7 @@ use std::time::{Duration, Instant};
 /// What is built to be measured.
 const PACKAGES: &[&str] = &["hypervisor", "guest-kernel", "root", "machine", "benches"];
 /// Memory of the program that measures single operations.
-const MEASURE_MEMORY: Size = Size::mib(32);
+const MEASURE_MEMORY: Size = Size::mib(64);
 /// Memory of the measured Linux.
 const LINUX_MEMORY: Size = Size::mib(256);
 /// How long the single operations may take.
@@ -63,6 +63,7 @@ pub fn bench(arguments: &BenchArgs) -> Result<()> {
         unit: unit(kind),
         append: append(kind)?,
         images: workspace.images(),
+        logs: arguments.logs.clone(),
         binaries,
         kernel,
         initrd,
@@ -130,20 +131,31 @@ struct Bench {
     unit: &'static str,
     append: String,
     images: PathBuf,
+    logs: Option<PathBuf>,
     binaries: Binaries,
     kernel: PathBuf,
     initrd: PathBuf,
 }
 
 impl Bench {
+    /// Starts the host machine with `image`.
+    fn boot(&self, image: &Image, name: &str) -> Result<Host> {
+        let iso = image.cached(&self.images, &format!("bench-{name}"))?;
+        let mut host = start(&iso, &self.options)?;
+        if let Some(folder) = &self.logs {
+            fs::create_dir_all(folder).or_failure(FailureKind::Usage, "--logs")?;
+            host.console().log_to(&folder.join(name)).or_failure(FailureKind::Usage, "--logs")?;
+        }
+        Ok(host)
+    }
+
     /// Measures the single operations.
     fn operations(&self) -> Result<Vec<Measure>> {
         let start_line = Start::new("measure", "bench", MEASURE_MEMORY)?;
         let image = Image::nestor(&self.binaries)?
             .program("measure", self.binaries.get("measure")?)
             .system(&System::default().start(start_line));
-        let iso = image.cached(&self.images, "bench-operations")?;
-        let mut host = start(&iso, &self.options)?;
+        let mut host = self.boot(&image, "operations")?;
         let step = progress::step("measuring single operations");
         let deadline = Instant::now() + MEASURE_TIMEOUT;
         let mut measures = Vec::new();
@@ -169,8 +181,7 @@ impl Bench {
             .file("vmlinuz", self.kernel.as_path())
             .file("initrd", self.initrd.as_path())
             .system(&System::default().start(linux));
-        let iso = image.cached(&self.images, "bench-linux-nested")?;
-        let mut host = start(&iso, &self.options)?;
+        let mut host = self.boot(&image, "linux-nested")?;
         let step = progress::step("booting Linux inside the nester");
         let deadline = Instant::now() + BOOT_TIMEOUT;
         let entry = wait_for(&mut host, GUEST_STARTS, deadline)?;
@@ -180,7 +191,7 @@ impl Bench {
             (Some(before), Some(after)) => after.saturating_sub(before),
             _ => 0,
         };
-        let measure = self.boot("linux.boot.nested", entry, first, transitions);
+        let measure = self.measure("linux.boot.nested", entry, first, transitions);
         step.done(format_args!("{} {}", measure.value, self.unit));
         Ok(measure)
     }
@@ -189,24 +200,23 @@ impl Bench {
     /// VM transitions.
     fn linux_bare(&self, kernel: &[u8]) -> Result<Measure> {
         let probe = entry_probe::probe(kernel).or_failure(FailureKind::Usage, "the kernel")?;
-        let entry = self.bare(probe.into(), entry_probe::MARK, "finding when GRUB enters Linux")?;
+        let entry = self.bare(probe.into(), "linux-bare-entry", entry_probe::MARK, "finding when GRUB enters Linux")?;
         let kernel = kernel.to_vec().into();
-        let first = self.bare(kernel, FIRST_INSTRUCTION, "booting Linux on the bare host machine")?;
-        Ok(self.boot("linux.boot.bare", entry, first, 0))
+        let first = self.bare(kernel, "linux-bare", FIRST_INSTRUCTION, "booting Linux on the bare host machine")?;
+        Ok(self.measure("linux.boot.bare", entry, first, 0))
     }
 
     /// Boots `kernel` with GRUB and gives the moment that it prints.
-    fn bare(&self, kernel: Content, mark: &str, what: &str) -> Result<Moment> {
+    fn bare(&self, kernel: Content, name: &str, mark: &str, what: &str) -> Result<Moment> {
         let image = Image::linux(kernel, Some(self.initrd.as_path()), &self.append);
-        let iso = image.cached(&self.images, "bench-linux-bare")?;
-        let mut host = start(&iso, &self.options)?;
+        let mut host = self.boot(&image, name)?;
         let step = progress::step(what);
         let moment = wait_for(&mut host, mark, Instant::now() + BOOT_TIMEOUT)?;
         step.done(format_args!("tick {}", moment.tick));
         Ok(moment)
     }
 
-    fn boot(&self, name: &str, from: Moment, to: Moment, transitions: u64) -> Measure {
+    fn measure(&self, name: &str, from: Moment, to: Moment, transitions: u64) -> Measure {
         Measure {
             name: name.to_owned(),
             value: to.tick.saturating_sub(from.tick) as f64,
