@@ -107,9 +107,6 @@ impl<C: VirtualCpu, M: GuestMemory> Exits<C, M> {
     /// Serves an exit at time `now`.
     #[inline]
     pub fn serve(&mut self, exit: &MachineExit, now: u64) -> Action {
-        if self.posted != 0 && exit.posted == 0 {
-            self.delivered();
-        }
         let mut action = match exit.reason as u32 {
             exit_reason::IO if exit.qualification & 1 << 4 == 0 => self.port(exit, now),
             exit_reason::WRMSR => self.write_msr(exit, now),
@@ -124,6 +121,27 @@ impl<C: VirtualCpu, M: GuestMemory> Exits<C, M> {
             }
         }
         action
+    }
+
+    /// Takes note of what an exit tells about the vector posted last. To be called before anything else happens to the PC: what
+    /// was delivered is in service, and may be requested anew.
+    #[inline]
+    pub fn exited(&mut self, exit: &MachineExit) {
+        if self.posted != 0 && exit.posted == 0 {
+            self.delivered();
+        }
+    }
+
+    /// Takes the posted vector back, if it was not delivered: without an exit this is how to find out. To be called before
+    /// anything else happens to the PC; [`interrupt`](Self::interrupt) posts it again.
+    pub fn withdraw(&mut self) -> Result<()> {
+        if self.posted != 0 {
+            if self.cpu.post(0)? == 0 {
+                self.pc.accepted(self.posted);
+            }
+            self.posted = 0;
+        }
+        Ok(())
     }
 
     /// An exit tells that nothing posted waits for delivery.

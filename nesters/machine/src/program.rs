@@ -153,6 +153,10 @@ impl Machine {
             let deadline = earlier(self.exits.pc.next_event(), self.flush_at);
             let event = self.server.reply_and_receive(&reply, deadline);
             let now = time::now();
+            match &event {
+                Event::MachineExit { exit, .. } => self.exits.exited(exit),
+                _ => self.exits.withdraw().map_err(kernel("an interrupt"))?,
+            }
             if deadline.is_some_and(|deadline| deadline <= now) {
                 self.deadline(now);
             }

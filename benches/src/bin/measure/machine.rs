@@ -28,7 +28,7 @@ const TOUCHED: u64 = 0x80_0000;
 const VECTOR: u64 = 0x40;
 const CONSTANT_MSR: u64 = 0x17;
 const SERVED_MSR: u64 = 0x1b;
-const ALLOWANCE: u64 = 512;
+const ALLOWANCE: u64 = 160;
 
 struct Guest {
     server: Server,
