@@ -208,7 +208,8 @@ impl Kernel {
     /// The object named by an address of a Space.
     #[inline]
     pub fn object_at(&mut self, space: Id<Space>, address: u64, want: Rights) -> Result<Object, Stop> {
-        let cached = self.objects.spaces.get(space).and_then(|space| space.names.get(address, want, self.epoch));
+        let cached =
+            self.objects.spaces.get(space).and_then(|space| space.names.get(address, want, self.epoch + space.epoch));
         match cached {
             Some(object) => Ok(object),
             None => self.find_object(space, address, want),
@@ -220,7 +221,7 @@ impl Kernel {
         let (physical, rights) = self.object_memory(space, address, want)?;
         let object = self.objects.at(physical).ok_or(Misuse::NoObject)?;
         if let Some(space) = self.objects.spaces.get_mut(space) {
-            space.names.put(address, rights, self.epoch, object);
+            space.names.put(address, rights, self.epoch + space.epoch, object);
         }
         Ok(object)
     }

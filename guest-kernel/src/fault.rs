@@ -106,9 +106,9 @@ impl Kernel {
 
     /// Drops pieces from the tables.
     pub fn drop_pieces(&mut self, pieces: &[Piece]) {
-        self.epoch += 1;
         for piece in pieces {
             let Some(space) = self.objects.spaces.get_mut(piece.space) else { continue };
+            space.epoch += 1;
             match &mut space.contents {
                 Contents::Native(table) => {
                     let mut memory = ChargedTables { frames: &mut self.frames, account: &mut space.account };

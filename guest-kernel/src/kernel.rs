@@ -22,7 +22,7 @@ pub struct Kernel {
     pub objects: Objects,
     /// The kernel's memory.
     pub frames: FramePool,
-    /// Counts how often the hierarchy has shrunk.
+    /// Counts how many objects have been destroyed.
     pub epoch: u64,
     /// The thread that runs.
     pub current: Option<Id<Thread>>,

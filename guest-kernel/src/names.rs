@@ -1,7 +1,7 @@
 //! Names of objects: a small cache, in each Space, from address to object.
 //!
-//! An entry counts only for as long as no object has gone and no part of the hierarchy has shrunk since it was made (the
-//! epoch).
+//! An entry counts only for as long as no object has been destroyed and no part of the Space has been taken away since it was made:
+//! the epoch, the sum of two counters that only grow.
 
 use crate::objects::Object;
 use protocols::api::Rights;

@@ -30,6 +30,7 @@ impl Space {
             keeper: None,
             contents,
             account,
+            epoch: 0,
             names: NameCache::default(),
             ports: false,
         }

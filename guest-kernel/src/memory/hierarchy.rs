@@ -27,6 +27,8 @@ pub struct Space {
     pub contents: Contents,
     /// Kernel memory: allowance, use.
     pub account: crate::account::Account,
+    /// Counts how often part of it was taken away.
+    pub epoch: u64,
     /// Places of objects found before.
     pub names: crate::names::NameCache,
     /// Its threads may use I/O ports.
