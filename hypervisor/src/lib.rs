@@ -74,6 +74,7 @@ pub mod objects;
 pub mod physical;
 pub mod policy;
 pub mod port;
+pub mod power;
 pub mod register;
 pub mod screen;
 pub mod start;

@@ -1,7 +1,7 @@
 //! I/O ports.
 //!
-//! Safe to call: the monitor uses only the serial port, the power and reset ports below, and no port reaches memory
-//! that Rust owns.
+//! Safe to call: only the serial port and power and reset ports can be named, and none of them reaches memory that Rust
+//! owns.
 
 use core::arch::asm;
 
@@ -16,6 +16,10 @@ impl Port {
     }
     /// Bochs: the bytes "Shutdown" end the emulator (Bochs, iodev/unmapped.cc).
     pub const BOCHS_SHUTDOWN: Self = Self(0x8900);
+    /// A power management register that the firmware's tables name.
+    pub fn power_management(number: u16) -> Self {
+        Self(number)
+    }
     /// The ACPI PM1a control register of QEMU's Q35 and PIIX4 (and Bochs' PIIX4) chipsets.
     pub const PM1A_CONTROL: [Self; 2] = [Self(0x604), Self(0xb004)];
     /// The reset control register of Intel chipsets.
@@ -35,6 +39,14 @@ impl Port {
     pub fn write(self, value: u8) {
         // SAFETY: as in `read`.
         unsafe { asm!("out dx, al", in("dx") self.0, in("al") value, options(nomem, nostack, preserves_flags)) };
+    }
+
+    /// Reads a 16-bit word.
+    pub fn read_word(self) -> u16 {
+        let value: u16;
+        // SAFETY: as in `read`.
+        unsafe { asm!("in ax, dx", in("dx") self.0, out("ax") value, options(nomem, nostack, preserves_flags)) };
+        value
     }
 
     /// Writes a 16-bit word.

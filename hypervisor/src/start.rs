@@ -26,7 +26,7 @@ use crate::vmx::instruction;
 use crate::vmx::support::{self, Support};
 use crate::vpid::Vpids;
 use crate::world::{self, kernel_register};
-use crate::{interrupt, kernel};
+use crate::{interrupt, kernel, power};
 
 /// The least memory Nestor starts in.
 const MINIMUM_MEMORY: u64 = 64 << 20;
@@ -63,6 +63,8 @@ pub fn run(magic: u32, information: u32, started: u64) -> ! {
     let region = claims.claim(monitor_size(&support, ends), LARGE, Kind::Monitor, true);
     let own = region.and_then(|region| Own::divide(region, &support, ends));
     let own = own.unwrap_or_else(|| too_little("the monitor's tables"));
+    let soft_off = boot.rsdp.as_ref().is_some_and(|rsdp| power::read_tables(rsdp));
+    report("power-off", format_args!("{}", if soft_off { "by ACPI" } else { "no ACPI tables: not on real machines" }));
     let paging = Paging { huge: support.huge_pages, no_execute: support.no_execute };
     let prepared = prepare::kernel(&mut claims, &image, paging).unwrap_or_else(|| too_little("the kernel"));
     boot.map = claims.map().clone();
@@ -136,7 +138,7 @@ struct Features<'a>(&'a Support);
 
 impl fmt::Display for Features<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "EPT, unrestricted guest")?;
+        write!(f, "EPT")?;
         let machine = self.0.machine;
         for (there, name) in [
             (self.0.vpid, "VPID"),

@@ -4,6 +4,7 @@ use core::fmt;
 
 use crate::console;
 use crate::port::Port;
+use crate::power;
 use crate::register;
 
 /// Says why the system cannot go on, on every console, and powers the machine off. Where power-off does not work (a
@@ -13,12 +14,14 @@ pub fn stop(reason: fmt::Arguments) -> ! {
     power_off()
 }
 
-/// Powers the machine off: Bochs' own port, then the ACPI registers of the emulated chipsets.
+/// Powers the machine off: Bochs' own port, then as the firmware's tables say, then the ACPI registers of the emulated
+/// chipsets.
 pub fn power_off() -> ! {
     console::drain();
     for byte in b"Shutdown" {
         Port::BOCHS_SHUTDOWN.write(*byte);
     }
+    power::soft_off();
     for port in Port::PM1A_CONTROL {
         port.write_word(0x2000); // SLP_EN with sleep type 0
     }
