@@ -135,8 +135,8 @@ pub fn vector(exit: &MachineExit) -> Option<u16> {
 fn prepare(memory: &Memory) -> Result<(), Failure> {
     const PRESENT_WRITABLE: u64 = 3;
     const LARGE: u64 = 0x80;
-    memory.write(TABLES, &(TABLES + PAGE_SIZE | PRESENT_WRITABLE))?;
-    memory.write(TABLES + PAGE_SIZE, &(TABLES + 2 * PAGE_SIZE | PRESENT_WRITABLE))?;
+    memory.write(TABLES, &((TABLES + PAGE_SIZE) | PRESENT_WRITABLE))?;
+    memory.write(TABLES + PAGE_SIZE, &((TABLES + 2 * PAGE_SIZE) | PRESENT_WRITABLE))?;
     for index in 0..512u64 {
         memory.write(TABLES + 2 * PAGE_SIZE + index * 8, &(index << 21 | LARGE | PRESENT_WRITABLE))?;
     }

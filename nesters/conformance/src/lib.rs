@@ -5,7 +5,7 @@
 //! `test <name> ... ok` or `test <name> ... FAILED: <why>` for each, `conformance: N passed, M failed` at the end, and ends
 //! `Done` or `Failed`.
 //!
-//! Its arguments are words that a test's name must contain one of, and `seed=<number>` to repeat a random test; or one of the [roles](roles): ways in which a nester
+//! Its arguments are words that a test's name must contain one of, and `seed=<number>` to repeat a random test; or one of the [roles]: ways in which a nester
 //! can misbehave, for tests of what holds it.
 //!
 //! **Refuses** to test what host tests can: the mapping hierarchy, decoding, policy tables. What is tested here is that kernel

@@ -16,7 +16,7 @@
 //! | [`system`] | the text file that says what to start |
 //! | [`multiplexer`] | whose output is seen, whose input is typed |
 //! | [`serial`] | the 16550 at COM1 |
-//! | [`terminal`] | both of these, as the one place where text goes |
+//! | [`mod@terminal`] | both of these, as the one place where text goes |
 //! | [`clock`] | the time of day from the CMOS clock |
 //! | [`children`] | the children, from start to end |
 //! | [`power`] | switching the host off |

@@ -12,10 +12,12 @@
 //!
 //! A program consists of a `main.rs` with [`program!`](crate::program) and nothing unsafe:
 //!
-//! ```ignore
+//! ```text
 //! #![cfg_attr(target_os = "none", no_std, no_main)]
 //! protocols::program!(main);
-//! fn main(startup: &'static protocols::startup::Startup) -> protocols::parent::Outcome { … }
+//! fn main(startup: &'static protocols::startup::Startup) -> protocols::parent::Outcome {
+//!     protocols::parent::Outcome::Done
+//! }
 //! ```
 //!
 //! Programs have one thread; locks here spin and are held for a few instructions only.
