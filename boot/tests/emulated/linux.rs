@@ -79,10 +79,18 @@ fn interrupts(console: &mut Console) -> Result<()> {
     Ok(())
 }
 
+/// The kernel's log has no lines of the level of errors or worse. One is about
+/// the model of the processor, not about the platform: that it suffers from
+/// RETBleed, as Linux says of it on the bare host machine, too.
+fn errors(console: &mut Console) -> Result<()> {
+    let errors = run(console, "dmesg -r | grep '^<[0-3]>' | grep -v RETBleed; echo end")?;
+    ensure!(errors.starts_with("end\n"), "errors in the kernel's log:\n{errors}");
+    Ok(())
+}
+
 /// The kernel's log has no errors, and no complaints about the platform.
 fn kernel_log(console: &mut Console) -> Result<()> {
-    let errors = run(console, "dmesg -r | grep '^<[0-3]>'; echo end")?;
-    ensure!(errors.starts_with("end\n"), "errors in the kernel's log:\n{errors}");
+    errors(console)?;
     let complaints = [
         "firmware bug",
         "unchecked MSR",
@@ -96,7 +104,7 @@ fn kernel_log(console: &mut Console) -> Result<()> {
         "rcu.*stall",
     ];
     for complaint in complaints {
-        let lines = run(console, &format!("dmesg | grep -iE '{complaint}'; echo end"))?;
+        let lines = run(console, &format!("dmesg | grep -v RETBleed | grep -iE '{complaint}'; echo end"))?;
         ensure!(lines.starts_with("end\n"), "complaints in the kernel's log:\n{lines}");
     }
     Ok(())
@@ -124,8 +132,7 @@ fn generic() -> Result<()> {
     let memory = run(console, "grep MemTotal /proc/meminfo")?;
     let kib: u64 = memory.split_whitespace().nth(1).and_then(|text| text.parse().ok()).unwrap_or(0);
     ensure!((900 << 10..1 << 20).contains(&kib), "{memory}");
-    let errors = run(console, "dmesg -r | grep '^<[0-3]>'; echo end")?;
-    ensure!(errors.starts_with("end\n"), "errors in the kernel's log:\n{errors}");
+    errors(console)?;
     console.send_line("poweroff")?;
     host.wait(REPLY)?.check()
 }

@@ -94,6 +94,8 @@ pub fn linux(name: &str, memory: Size) -> Result<Start> {
 pub fn run(console: &mut Console, command: &str) -> Result<String> {
     console.send_line(command)?;
     let output = console.expect(PROMPT, REPLY).with_context(|| format!("running `{command}`"))?;
-    // The terminal's echo of the command comes first.
-    Ok(output.split_once('\n').map_or("", |(_, output)| output).to_owned())
+    // The terminal's echo of the command comes first, after what was shown when
+    // the console was switched.
+    let echoed = output.split_once(command).map_or(output.as_str(), |(_, rest)| rest);
+    Ok(echoed.split_once('\n').map_or("", |(_, output)| output).to_owned())
 }
