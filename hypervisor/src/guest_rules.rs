@@ -22,6 +22,8 @@ pub const VMXE: u64 = Cr4::CR4_ENABLE_VMX.bits() as u64;
 pub const SMXE: u64 = Cr4::CR4_ENABLE_SMX.bits() as u64;
 /// CR4.OSXSAVE.
 pub const OSXSAVE: u64 = Cr4::CR4_ENABLE_OS_XSAVE.bits() as u64;
+/// CR4.PCIDE.
+const PCIDE: u64 = 1 << 17;
 /// CR4.PKE.
 pub const PKE: u64 = 1 << 22;
 /// EFER.LME.
@@ -93,7 +95,7 @@ pub fn write_cr0(value: u64, cr0: u64, cr4: u64, efer: u64, code_64: bool) -> Op
         }
         efer |= LMA;
     } else if paging_changes && value & PG == 0 {
-        if code_64 {
+        if code_64 || cr4 & PCIDE != 0 {
             return None;
         }
         efer &= !LMA;
@@ -101,6 +103,14 @@ pub fn write_cr0(value: u64, cr0: u64, cr4: u64, efer: u64, code_64: bool) -> Op
     let flush = (value ^ cr0) & (PG | PE | Cr0::CR0_WRITE_PROTECT.bits() as u64) != 0;
     let load_pointers = paging_changes && value & PG != 0 && cr4 & PAE != 0 && efer & LMA == 0;
     Some(Cr0Write { value, efer, flush, load_pointers })
+}
+
+/// Whether a guest may write `value` to CR4, which reads `old`, on a processor where `possible` bits may be 1 (Intel SDM
+/// vol. 2B, MOV to control registers): else #GP.
+pub fn cr4_is_valid(value: u64, old: u64, cr3: u64, efer: u64, possible: u64) -> bool {
+    let long = efer & LMA != 0;
+    let starts_pcids = value & !old & PCIDE != 0;
+    value & !(possible | VMXE) == 0 && (!long || value & PAE != 0) && (!starts_pcids || long && cr3 & 0xfff == 0)
 }
 
 /// Whether the state uses PAE paging, whose page-directory pointers the VMCS holds.
@@ -132,6 +142,17 @@ mod tests {
         assert_eq!(write_cr0(PG | PE, PE, 0, LME, false), None, "no PAE");
         assert_eq!(write_cr0(PE, PG | PE, PAE, LME | LMA, true), None, "from 64-bit code");
         assert!(write_cr0(PG | PE, PE, PAE, 0, false).unwrap().load_pointers);
+    }
+
+    #[test]
+    fn cr4_rules() {
+        let possible = 0x3f_ffff;
+        assert!(cr4_is_valid(PAE | PCIDE, PAE, 0x1000, LMA, possible));
+        assert!(!cr4_is_valid(PAE | PCIDE, PAE, 0x1001, LMA, possible), "CR3 has a PCID");
+        assert!(cr4_is_valid(PAE | PCIDE, PAE | PCIDE, 0x1001, LMA, possible), "set before");
+        assert!(!cr4_is_valid(PAE | PCIDE, PAE, 0x1000, 0, possible), "not in 64-bit mode");
+        assert!(!cr4_is_valid(0, PAE, 0, LMA, possible), "PAE is needed");
+        assert!(!cr4_is_valid(1 << 40, 0, 0, 0, possible));
     }
 
     #[test]

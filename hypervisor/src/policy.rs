@@ -37,6 +37,11 @@ const fn slot(leaf: u32) -> Option<usize> {
     if leaf & 0x7fff_ffc0 == 0 { Some((leaf & 0x3f | leaf >> 25 & 0x40) as usize) } else { None }
 }
 
+#[inline(always)]
+fn answers(entry: &CpuidEntry, subleaf: u32) -> bool {
+    entry.subleaf == subleaf || entry.subleaf == CpuidEntry::ANY
+}
+
 impl Policy {
     /// The empty policy.
     pub fn empty() -> Self {
@@ -50,26 +55,20 @@ impl Policy {
     }
 
     /// The answer to CPUID with `leaf` in EAX and `subleaf` in ECX.
-    #[inline(always)]
     pub fn cpuid(&self, leaf: u32, subleaf: u32) -> Option<&CpuidEntry> {
-        let answers = |entry: &&CpuidEntry| entry.subleaf == subleaf || entry.subleaf == CpuidEntry::ANY;
-        match slot(leaf) {
-            Some(slot) => {
-                let first = usize::from(self.index[slot]).checked_sub(1)?;
-                // Most leaves have one entry, which answers.
-                self.cpuid.get(first).filter(answers).or_else(|| self.search(first, leaf, subleaf))
-            }
-            None => self.search(0, leaf, subleaf),
-        }
+        let first = match slot(leaf) {
+            Some(slot) => usize::from(self.index[slot]).checked_sub(1)?,
+            None => 0,
+        };
+        let entries = self.cpuid.get(first..self.cpuid_count as usize)?;
+        entries.iter().find(|entry| entry.leaf == leaf && answers(entry, subleaf))
     }
 
-    /// Searches the table from entry `first` on.
-    #[inline(never)]
-    fn search(&self, first: usize, leaf: u32, subleaf: u32) -> Option<&CpuidEntry> {
-        let entries = self.cpuid.get(first..self.cpuid_count as usize)?;
-        entries
-            .iter()
-            .find(|entry| entry.leaf == leaf && (entry.subleaf == subleaf || entry.subleaf == CpuidEntry::ANY))
+    /// As [`Self::cpuid`], where the first entry of an indexed leaf answers: it does for most.
+    #[inline(always)]
+    pub fn cpuid_at_once(&self, leaf: u32, subleaf: u32) -> Option<&CpuidEntry> {
+        let first = usize::from(self.index[slot(leaf)?]).checked_sub(1)?;
+        self.cpuid.get(first).filter(|entry| answers(entry, subleaf))
     }
 
     /// What a read of `msr` returns, if the table answers; writes of such an MSR are ignored.
@@ -206,6 +205,9 @@ mod tests {
         assert_eq!(eax(0x8000_0001, 0), Some(5));
         assert_eq!(eax(1, 0), None);
         assert_eq!(eax(0x8000_0000, 0), None);
+        assert_eq!(policy.cpuid_at_once(0, 77).map(|entry| entry.eax), Some(3));
+        assert!(policy.cpuid_at_once(1, 0).is_none());
+        assert!(policy.cpuid_at_once(0x4000_0000, 0).is_none(), "not indexed");
     }
 
     #[test]

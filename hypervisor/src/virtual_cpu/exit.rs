@@ -5,12 +5,13 @@
 //! an interrupt had come. Interrupts end runs anyway, but Bochs (2.7 and 3.0) holds them back as long as a guest that
 //! was entered with interrupts off leaves them off; the bound keeps such a guest from hanging the machine.
 
-use protocols::policy::Controls;
+use protocols::policy::{Controls, CpuidEntry};
 use protocols::virtual_cpu::{Event, ExitRecord, Groups, VirtualCpuState, exit_reason as reason, register};
 
 use super::{FAILED_ENTRY, VirtualCpu, flush, inject, set_window, skip, state};
 use crate::cpu::Cpu;
-use crate::guest_rules::{self, CODE_64, LMA, OSXSAVE, PAE, PG, SMXE, VMXE, xcr0_is_valid};
+use crate::frames::FrameTable;
+use crate::guest_rules::{self, CODE_64, LMA, OSXSAVE, PG, SMXE, VMXE, xcr0_is_valid};
 use crate::kernel::{self, to_kernel};
 use crate::objects::Active;
 use crate::register as processor;
@@ -42,7 +43,7 @@ pub(crate) extern "sysv64" fn handle(cpu: &mut Cpu) -> Next {
     let Some(active) = cpu.objects.running() else { return to_kernel() };
     if exit_reason == reason::IO {
         let qualification = vmread(Read::QUALIFICATION);
-        if qualification & STRING == 0 {
+        if qualification & STRING == 0 && active.state.wanted & Groups::VMCS.bits() == 0 {
             let length = vmread(Read::INSTRUCTION_LENGTH) as u32;
             let exit =
                 ExitRecord { reason: reason::IO, instruction_length: length, qualification, ..ExitRecord::default() };
@@ -52,8 +53,11 @@ pub(crate) extern "sysv64" fn handle(cpu: &mut Cpu) -> Next {
             return to_kernel();
         }
     } else if exit_reason == reason::CPUID {
-        let Active { state, policy, .. } = active;
-        if cpuid(state, policy) {
+        let Active { control, state, policy } = active;
+        let (leaf, subleaf) = (state.gpr[register::RAX] as u32, state.gpr[register::RCX] as u32);
+        if let Some(entry) = policy.cpuid_at_once(leaf, subleaf) {
+            answer_cpuid(state, entry);
+            control.launched = true;
             skip(vmread(Read::INSTRUCTION_LENGTH));
             return Next::virtual_cpu(&mut state.gpr, true);
         }
@@ -68,6 +72,14 @@ extern "sysv64" fn other(cpu: &mut Cpu) -> Next {
     let Some(active) = cpu.objects.running() else { return to_kernel() };
     let flags = active.policy.controls().flags;
     let outcome = match exit_reason {
+        reason::CPUID => {
+            let Active { state, policy, .. } = active;
+            match policy.cpuid(state.gpr[register::RAX] as u32, state.gpr[register::RCX] as u32) {
+                Some(entry) => answer_cpuid(state, entry),
+                None => return leave(cpu, exit_reason),
+            }
+            Outcome::Done
+        }
         reason::RDMSR => read_msr(active),
         reason::WRMSR if active.policy.constant(active.state.gpr[register::RCX] as u32).is_some() => Outcome::Done,
         reason::INTERRUPT_WINDOW => {
@@ -80,7 +92,7 @@ extern "sysv64" fn other(cpu: &mut Cpu) -> Next {
             Outcome::Resume
         }
         reason::XSETBV => set_xcr0(active, cpu.support.xcr0),
-        reason::CONTROL_REGISTER => control_register(active, &cpu.frames),
+        reason::CONTROL_REGISTER => control_register(active, &cpu.frames, cpu.support.cr4_possible),
         PREEMPTION_TIMER => {
             vmwrite(Guest::TIMER, u64::from(cpu.support.timer));
             return leave(cpu, reason::EXTERNAL_INTERRUPT);
@@ -99,7 +111,10 @@ extern "sysv64" fn other(cpu: &mut Cpu) -> Next {
         Outcome::Kernel => return leave(cpu, exit_reason),
     }
     match cpu.objects.running() {
-        Some(active) => Next::virtual_cpu(&mut active.state.gpr, true),
+        Some(active) => {
+            active.control.launched = true;
+            Next::virtual_cpu(&mut active.state.gpr, true)
+        }
         None => to_kernel(),
     }
 }
@@ -109,19 +124,17 @@ fn raise(event: Event) -> Outcome {
     Outcome::Resume
 }
 
+/// Answers CPUID. OSXSAVE shows the guest's own CR4.
 #[inline(always)]
-fn cpuid(state: &mut VirtualCpuState, policy: &crate::policy::Policy) -> bool {
-    let leaf = state.gpr[register::RAX] as u32;
-    let Some(answer) = policy.cpuid(leaf, state.gpr[register::RCX] as u32) else { return false };
+fn answer_cpuid(state: &mut VirtualCpuState, answer: &CpuidEntry) {
     let mut ecx = answer.ecx;
-    if leaf == 1 {
+    if answer.leaf == 1 {
         ecx = ecx & !(1 << 27) | u32::from(vmread(Guest::CR4) & OSXSAVE != 0) << 27;
     }
     state.gpr[register::RAX] = u64::from(answer.eax);
     state.gpr[register::RBX] = u64::from(answer.ebx);
     state.gpr[register::RCX] = u64::from(ecx);
     state.gpr[register::RDX] = u64::from(answer.edx);
-    true
 }
 
 fn read_msr(active: Active) -> Outcome {
@@ -146,7 +159,7 @@ fn set_xcr0(active: Active, possible: u64) -> Outcome {
 }
 
 /// A control register access that the masks or the controls made exit.
-fn control_register(active: Active, frames: &crate::frames::FrameTable) -> Outcome {
+fn control_register(active: Active, frames: &FrameTable, possible: u64) -> Outcome {
     let qualification = vmread(Read::QUALIFICATION);
     let index = (qualification >> 8 & 15) as usize;
     let value = if index == register::RSP { vmread(Guest::RSP) } else { active.state.gpr[index] };
@@ -155,12 +168,12 @@ fn control_register(active: Active, frames: &crate::frames::FrameTable) -> Outco
     let value = if code_64 { value } else { value & 0xffff_ffff };
     match (qualification & 15, qualification >> 4 & 3) {
         (0, 0) => write_cr0(active.control, frames, value, code_64),
-        (4, 0) => write_cr4(active, frames, value),
+        (4, 0) => write_cr4(active, frames, value, possible),
         _ => Outcome::Kernel,
     }
 }
 
-fn write_cr0(control: &VirtualCpu, frames: &crate::frames::FrameTable, value: u64, code_64: bool) -> Outcome {
+fn write_cr0(control: &VirtualCpu, frames: &FrameTable, value: u64, code_64: bool) -> Outcome {
     let (cr0, cr4, efer) = (state::read_cr0(), vmread(Guest::CR4), vmread(Guest::EFER));
     let Some(write) = guest_rules::write_cr0(value, cr0, cr4, efer, code_64) else {
         return raise(PROTECTION);
@@ -181,14 +194,14 @@ fn write_cr0(control: &VirtualCpu, frames: &crate::frames::FrameTable, value: u6
 
 /// A write of CR4 that changes a bit the policy does not let the guest set: setting one is the kernel's to judge,
 /// clearing is done here.
-fn write_cr4(active: Active, frames: &crate::frames::FrameTable, value: u64) -> Outcome {
+fn write_cr4(active: Active, frames: &FrameTable, value: u64, possible: u64) -> Outcome {
     let old = state::read_cr4();
     let allowed = active.policy.controls().cr4_allowed & !(VMXE | SMXE);
     if value & !old & !allowed != 0 {
         return Outcome::Kernel;
     }
     let (cr0, efer) = (vmread(Guest::CR0), vmread(Guest::EFER));
-    if value & PAE == 0 && efer & LMA != 0 {
+    if !guest_rules::cr4_is_valid(value, old, vmread(Guest::CR3), efer, possible) {
         return raise(PROTECTION);
     }
     state::write_cr4(value);
@@ -208,6 +221,7 @@ fn leave(cpu: &mut Cpu, exit_reason: u32) -> Next {
         describe(active.state, &mut exit);
     }
     record(active.control, active.state, &exit);
+    read_wanted(active.state);
     // SAFETY: the kernel's VMCS was launched before.
     unsafe { instruction::vmptrld_again(&cpu.kernel_vmcs) };
     if exit.reason == reason::EXCEPTION_OR_NMI || exit.reason == reason::MACHINE_CHECK_ON_ENTRY | reason::ENTRY_FAILURE
@@ -217,7 +231,16 @@ fn leave(cpu: &mut Cpu, exit_reason: u32) -> Next {
     to_kernel()
 }
 
-/// Writes the exit record and what is wanted to the state page. The VMCS is still the virtual CPU's.
+/// Reads what is wanted from the VMCS, still the virtual CPU's.
+fn read_wanted(state: &mut VirtualCpuState) {
+    let wanted = state.wanted & Groups::VMCS.bits();
+    state.valid = wanted;
+    if wanted != 0 {
+        state::read(state, Groups::from_bits_truncate(wanted));
+    }
+}
+
+/// Writes the exit record to the state page.
 #[inline(always)]
 fn record(control: &mut VirtualCpu, state: &mut VirtualCpuState, exit: &ExitRecord) {
     if exit.reason & reason::ENTRY_FAILURE == 0 {
@@ -225,11 +248,7 @@ fn record(control: &mut VirtualCpu, state: &mut VirtualCpuState, exit: &ExitReco
     }
     state.cr2 = processor::read_cr2();
     state.exit = *exit;
-    let wanted = state.wanted & Groups::VMCS.bits();
-    state.valid = wanted;
-    if wanted != 0 {
-        state::read(state, Groups::from_bits_truncate(wanted));
-    }
+    state.valid = 0;
 }
 
 /// Fills in an exit record, by reason, and keeps an event whose delivery the exit interrupted.
@@ -346,8 +365,7 @@ pub fn refuse(cpu: &mut Cpu, instruction_error: u32) -> Next {
     if let Some(Active { state, .. }) = cpu.objects.running() {
         keep_event(state);
         state.exit = ExitRecord { reason: FAILED_ENTRY, instruction_error, ..ExitRecord::default() };
-        state.valid = state.wanted & Groups::VMCS.bits();
-        state::read(state, Groups::from_bits_truncate(state.valid));
+        read_wanted(state);
     }
     // SAFETY: the kernel's VMCS was launched before.
     unsafe { instruction::vmptrld_again(&cpu.kernel_vmcs) };
