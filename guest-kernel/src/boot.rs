@@ -113,6 +113,7 @@ pub fn start(boot_info: u64) {
         loaded_fs_base: 0,
         resident: None,
         system_call_registers: [entry::system_call_address(), descriptor::STAR, descriptor::FMASK],
+        native_system_calls: true,
         lines: [None; apic::LINES as usize],
         ram,
         kernel_table: HostPhysical::new(cpu::page_table()),

@@ -47,9 +47,10 @@ type Done = Result<Status, Stop>;
 
 impl Kernel {
     /// Performs the call that a thread's registers say.
-    #[inline]
+    #[inline(always)]
     pub fn call(&mut self, id: Id<Thread>) {
         let Some(thread) = self.objects.threads.get_mut(id) else { return };
+        let thread_space = thread.space;
         let gpr = thread.gpr();
         let (number, first) = (gpr[RAX], gpr[RDI]);
         const SELF: u64 = Call::ThreadSelf as u64;
@@ -57,19 +58,15 @@ impl Kernel {
         const RECEIVE: u64 = Call::IpcWaitReceive as u64;
         const REPLY_RECEIVE: u64 = Call::IpcReplyWaitReceive as u64;
         let result = match number {
-            SELF => {
-                let address = if thread.space == Some(thread.home.0) { thread.home.1 } else { 0 };
-                thread.gpr_mut()[RDI] = address;
-                return thread.finish(Status::Ok as u64);
-            }
-            CALL => match self.port_of(id, first) {
+            SELF => return self.thread_self(id),
+            CALL => match self.quick_port(thread_space, first).map_or_else(|| self.port_of(id, first), Ok) {
                 Ok(port) if self.send(id, port, MessageKind::Call) => return,
                 Ok(_) => Ok(Status::InvalidDestination),
                 Err(stop) => Err(stop),
             },
             REPLY_RECEIVE => {
                 let deadline = gpr[R15];
-                match self.portset_at(id, first) {
+                match self.quick_portset(thread_space, first).map_or_else(|| self.portset_at(id, first), Ok) {
                     Ok(portset) => {
                         let client = self.reply(id).ok().flatten();
                         self.receive(id, portset, deadline);
@@ -108,6 +105,16 @@ impl Kernel {
         }
     }
 
+    /// `thread_self`.
+    #[inline]
+    pub fn thread_self(&mut self, id: Id<Thread>) {
+        let Some(thread) = self.objects.threads.get_mut(id) else { return };
+        let address = if thread.space == Some(thread.home.0) { thread.home.1 } else { 0 };
+        thread.gpr_mut()[RDI] = address;
+        thread.finish(Status::Ok as u64);
+    }
+
+    #[inline(never)]
     fn other_call(&mut self, id: Id<Thread>, number: u64) -> Done {
         let call = Call::try_read_from_bytes(number.as_bytes()).map_err(|_| Misuse::UnknownCall)?;
         let thread = self.objects.threads.get(id).ok_or(Misuse::NoObject)?;
@@ -245,6 +252,32 @@ impl Kernel {
             return Err(Misuse::NoRight.into());
         }
         Ok((found.physical, found.rights))
+    }
+
+    /// What an address names, where that was found before.
+    #[inline]
+    fn cached_name(&self, space: Option<Id<Space>>, address: u64) -> Option<Object> {
+        let space = self.objects.spaces.get(space?)?;
+        space.names.get(address, Rights::READ, self.epoch + space.epoch)
+    }
+
+    /// The Port that a Reference links to, where the Reference was found before.
+    #[inline]
+    fn quick_port(&self, space: Option<Id<Space>>, address: u64) -> Option<Id<Port>> {
+        let Object::Reference(id) = self.cached_name(space, address)? else { return None };
+        match self.objects.references.get(id)?.target {
+            Some(Object::Port(port)) => Some(port),
+            _ => None,
+        }
+    }
+
+    /// The Portset at an address, where it was found before.
+    #[inline]
+    fn quick_portset(&self, space: Option<Id<Space>>, address: u64) -> Option<Id<Portset>> {
+        match self.cached_name(space, address)? {
+            Object::Portset(portset) => Some(portset),
+            _ => None,
+        }
     }
 
     #[inline]

@@ -13,7 +13,7 @@ use protocols::exception::MESSAGE_WORDS;
 impl Kernel {
     /// Sends what `client` has to send to a Port, and lets it wait for the reply. The server runs at once if it is waiting.
     /// False if there is no such Port.
-    #[inline]
+    #[inline(always)]
     pub fn send(&mut self, client: Id<Thread>, id: Id<Port>, kind: MessageKind) -> bool {
         let Some(port) = self.objects.ports.get_mut(id) else { return false };
         let (alias, portset) = (port.alias, port.portset);
@@ -29,11 +29,12 @@ impl Kernel {
                 server.receive(alias, kind, &words);
                 server.wait = Wait::Nothing;
                 server.client = Client::Thread(client);
+                let can_run = !server.stopped;
                 if let Some(thread) = self.objects.threads.get_mut(client) {
                     thread.wait = Wait::Reply(server_id);
                 }
                 if self.current == Some(client) {
-                    self.hand_over(server_id);
+                    self.current = can_run.then_some(server_id);
                 } else {
                     self.make_ready(server_id);
                 }
@@ -88,7 +89,7 @@ impl Kernel {
     }
 
     /// Gives `server` the next message of a Portset. False if there is none.
-    #[inline]
+    #[inline(never)]
     fn take_message(&mut self, server: Id<Thread>, portset_id: Id<Portset>) -> bool {
         while let Some(portset) = self.objects.portsets.get_mut(portset_id) {
             let Some(id) = portset.first_pending else { return false };
@@ -138,32 +139,36 @@ impl Kernel {
     }
 
     /// `ipc_wait_receive`: the next message, or waiting for it.
-    #[inline]
+    #[inline(always)]
     pub fn receive(&mut self, server: Id<Thread>, portset_id: Id<Portset>, deadline: u64) {
-        self.abandon_client(server);
-        if self.take_message(server, portset_id) {
+        if self.objects.threads.get(server).is_some_and(|thread| thread.client != Client::Nobody) {
+            self.abandon_client(server);
+        }
+        if self.objects.portsets.get(portset_id).is_some_and(|portset| portset.first_pending.is_some())
+            && self.take_message(server, portset_id)
+        {
             return;
         }
+        let Some(thread) = self.objects.threads.get_mut(server) else { return };
         if deadline != 0 && deadline <= cpu::time() {
-            if let Some(thread) = self.objects.threads.get_mut(server) {
-                thread.finish(Status::TimedOut as u64);
-            }
-            return;
+            return thread.finish(Status::TimedOut as u64);
         }
-        if let Some(thread) = self.objects.threads.get_mut(server) {
-            thread.wait = Wait::Message(portset_id);
-        }
+        thread.wait = Wait::Message(portset_id);
+        thread.deadline = deadline;
+        let timed = thread.timed;
         if let Some(portset) = self.objects.portsets.get_mut(portset_id) {
             portset.servers.push_back(&mut self.objects.threads, server);
         }
-        self.set_deadline(server, deadline);
+        if deadline != 0 {
+            self.set_deadline(server, deadline, timed);
+        }
         if self.current == Some(server) {
             self.current = None;
         }
     }
 
     /// `ipc_reply`: gives the words in the server's registers to its client. Returns the client if it can go on now.
-    #[inline]
+    #[inline(always)]
     pub fn reply(&mut self, server: Id<Thread>) -> Result<Option<Id<Thread>>, Status> {
         let Some(thread) = self.objects.threads.get_mut(server) else { return Err(Status::Disconnected) };
         let words = thread.words();
@@ -181,8 +186,7 @@ impl Kernel {
                 client.wait = Wait::Nothing;
                 match client.sending {
                     MessageKind::Call => {
-                        client.set_words(&words);
-                        client.finish(Status::Ok as u64);
+                        client.answer(&words, Status::Ok as u64, |_| ());
                         Ok(Some(id))
                     }
                     _ => Ok(self.keeper_replied(id, &words).then_some(id)),
@@ -192,6 +196,7 @@ impl Kernel {
     }
 
     /// Ends the call of whoever a server has not replied to.
+    #[cold]
     pub fn abandon_client(&mut self, server: Id<Thread>) {
         let Some(thread) = self.objects.threads.get_mut(server) else { return };
         match core::mem::take(&mut thread.client) {

@@ -1,6 +1,6 @@
 //! The kernel's state, and what happens at each entry.
 
-use crate::arch::entry::{self, Registers, SYSTEM_CALL};
+use crate::arch::entry::{self, Current, SYSTEM_CALL};
 use crate::arch::physical::Frame;
 use crate::arch::{apic, cpu, descriptor};
 use crate::arena::Id;
@@ -12,6 +12,8 @@ use crate::space::Contents;
 use crate::thread::Thread;
 use alloc::vec::Vec;
 use protocols::address::HostPhysical;
+use protocols::api::Call;
+use protocols::virtual_cpu::register::RAX;
 
 /// A page for lists that the monitor reads and writes.
 pub type ListPage = [u64; 512];
@@ -38,6 +40,8 @@ pub struct Kernel {
     pub resident: Option<Id<Thread>>,
     /// IA32_LSTAR, IA32_STAR and IA32_FMASK as they are now.
     pub system_call_registers: [u64; 3],
+    /// They are those for native threads.
+    pub native_system_calls: bool,
     /// The Ports of interrupt lines.
     pub lines: [Option<Id<Port>>; apic::LINES as usize],
     /// RAM, by first address and end.
@@ -82,6 +86,7 @@ impl Kernel {
         let Some(id) = self.current else { return };
         let Some(thread) = self.objects.threads.get(id) else { return };
         match thread.registers.vector {
+            SYSTEM_CALL if thread.registers.gpr[RAX] == Call::ThreadSelf as u64 => self.thread_self(id),
             SYSTEM_CALL => self.call(id),
             vector @ 0..32 => self.native_exception(id, vector),
             vector => {
@@ -91,36 +96,29 @@ impl Kernel {
         }
     }
 
-    /// Runs virtual CPUs, or waits, until a native thread is to run, and loads the CPU for it.
+    /// Runs virtual CPUs, or waits, until a native thread is to run, and loads the CPU for it. Returns its registers.
     #[inline]
-    pub fn next_native(&mut self) -> &Registers {
-        let native = |kernel: &Self| {
-            let thread = kernel.objects.threads.get(kernel.current?)?;
-            thread.virtual_cpu.is_none().then_some(())
-        };
-        if native(self).is_none() {
-            self.run_until_native();
-        }
-        // There is a current thread now, it exists, and it is native.
-        let Some(thread) = self.current.and_then(|id| self.objects.threads.get(id)) else {
-            crate::stop(format_args!("the running thread is gone"))
-        };
-        let (space, fs_base) = (thread.space, thread.fs_base);
-        if self.loaded != space {
-            self.load_space(space);
-        }
-        if self.loaded_fs_base != fs_base {
-            self.loaded_fs_base = fs_base;
-            cpu::set_fs_base(fs_base);
-        }
-        let [lstar, star, fmask] = self.system_call_registers;
-        let own = [entry::system_call_address(), descriptor::STAR, descriptor::FMASK];
-        if lstar != own[0] || star != own[1] || fmask != own[2] {
-            self.set_system_call_registers(own);
-        }
-        match self.current.and_then(|id| self.objects.threads.get(id)) {
-            Some(thread) => &thread.registers,
-            None => crate::stop(format_args!("the running thread is gone")),
+    pub fn next_native(&mut self) -> Current {
+        loop {
+            let thread = self.current.and_then(|id| self.objects.threads.get(id));
+            let Some(thread) = thread.filter(|thread| thread.virtual_cpu.is_none() && !thread.stopped) else {
+                self.run_until_native();
+                continue;
+            };
+            let (space, fs_base, registers) = (thread.space, thread.fs_base, Current::of(&thread.registers));
+            if self.loaded != space {
+                self.load_space(space);
+            }
+            if self.loaded_fs_base != fs_base {
+                self.loaded_fs_base = fs_base;
+                cpu::set_fs_base(fs_base);
+            }
+            if !self.native_system_calls {
+                self.native_system_calls = true;
+                let own = [entry::system_call_address(), descriptor::STAR, descriptor::FMASK];
+                self.set_system_call_registers(own);
+            }
+            return registers;
         }
     }
 
@@ -130,13 +128,9 @@ impl Kernel {
             let id = self.dispatch();
             match self.objects.threads.get(id) {
                 None => self.current = None,
+                Some(thread) if thread.stopped => self.current = None,
                 Some(thread) if thread.virtual_cpu.is_none() => return,
-                Some(_) => {
-                    self.run_virtual_cpu(id);
-                    while let Some(vector) = entry::take_pending() {
-                        self.interrupt(vector);
-                    }
-                }
+                Some(_) => self.run_virtual_cpu(id),
             }
         }
     }
@@ -158,6 +152,13 @@ impl Kernel {
             descriptor::load_system_call_address(lstar);
         } else {
             descriptor::load_system_call_registers(lstar, star, fmask);
+        }
+    }
+
+    /// Handles the interrupts that the CPU took while the kernel ran.
+    pub fn pending_interrupts(&mut self) {
+        while let Some(vector) = entry::take_pending() {
+            self.interrupt(vector);
         }
     }
 

@@ -247,6 +247,7 @@ impl Kernel {
         let registers = [state.lstar, state.star, state.sfmask];
         let [lstar, star, fmask] = self.system_call_registers;
         if lstar != registers[0] || star != registers[1] || fmask != registers[2] {
+            self.native_system_calls = false;
             self.set_system_call_registers(registers);
         }
         if let Err(error) = monitor::run(number) {
@@ -266,7 +267,10 @@ impl Kernel {
         let state = virtual_cpu.state.get_mut();
         match state.exit.reason {
             exit_reason::IO => self.machine_exit(id),
-            exit_reason::EXTERNAL_INTERRUPT => cpu::take_interrupts(),
+            exit_reason::EXTERNAL_INTERRUPT => {
+                cpu::take_interrupts();
+                self.pending_interrupts();
+            }
             exit_reason::EXCEPTION_OR_NMI if state.exit.interruption >> 8 & 7 == 2 => {}
             exit_reason::HLT => {
                 state.advance = 1;

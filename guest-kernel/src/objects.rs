@@ -201,7 +201,11 @@ impl Queue {
     #[inline]
     pub fn pop_front(&mut self, threads: &mut Arena<Thread>) -> Option<Id<Thread>> {
         let first = self.first?;
-        self.remove(threads, first);
+        self.first = threads.get(first).and_then(|thread| thread.link.next);
+        match self.first.and_then(|next| threads.get_mut(next)) {
+            Some(next) => next.link.previous = None,
+            None => self.last = None,
+        }
         Some(first)
     }
 }

@@ -3,7 +3,7 @@
 //! Handing the CPU over in IPC does not begin a new slice, so no chain of threads gets more than one slice before all others that
 //! are ready had theirs.
 
-use crate::arch::{cpu, entry};
+use crate::arch::cpu;
 use crate::arena::Id;
 use crate::kernel::Kernel;
 use crate::objects::Queue;
@@ -54,9 +54,7 @@ impl Kernel {
                 return id;
             }
             cpu::wait_for_interrupt();
-            while let Some(vector) = entry::take_pending() {
-                self.interrupt(vector);
-            }
+            self.pending_interrupts();
         }
     }
 
@@ -116,8 +114,7 @@ impl Kernel {
     /// Hands the CPU from the running thread, which waits from now on, to another.
     #[inline]
     pub fn hand_over(&mut self, id: Id<Thread>) {
-        let runnable = self.objects.threads.get(id).is_some_and(|thread| !thread.stopped && !thread.ready);
-        self.current = runnable.then_some(id);
+        self.current = Some(id);
     }
 
     /// Takes a thread off the CPU and out of the ready queue.
@@ -131,18 +128,17 @@ impl Kernel {
         }
     }
 
-    /// Ends a thread's wait for a message at `deadline`.
+    /// Ends a thread's wait for a message at `deadline`, which is noted in it; `timed` says whether it is among the
+    /// sleepers already.
     #[inline]
-    pub fn set_deadline(&mut self, id: Id<Thread>, deadline: u64) {
-        let Some(thread) = self.objects.threads.get_mut(id) else { return };
-        thread.deadline = deadline;
-        if deadline != 0 {
-            if !thread.timed {
+    pub fn set_deadline(&mut self, id: Id<Thread>, deadline: u64, timed: bool) {
+        if !timed {
+            if let Some(thread) = self.objects.threads.get_mut(id) {
                 thread.timed = true;
-                self.timer.sleepers.push(id);
             }
-            self.timer.program_by(deadline);
+            self.timer.sleepers.push(id);
         }
+        self.timer.program_by(deadline);
     }
 
     /// The timer has fired: wakes whoever has slept long enough, and ends the time slice.

@@ -126,23 +126,31 @@ impl Thread {
         WORDS.map(|register| gpr[register])
     }
 
-    /// Sets the words in its registers.
+    /// Makes a message and a status the result of its call, and what `other` sets in its registers.
     #[inline]
-    pub fn set_words(&mut self, words: &[u64; MESSAGE_WORDS]) {
-        let gpr = self.gpr_mut();
+    pub fn answer(&mut self, words: &[u64; MESSAGE_WORDS], status: u64, other: impl FnOnce(&mut [u64; 16])) {
+        let gpr = match &mut self.virtual_cpu {
+            None => &mut self.registers.gpr,
+            Some(virtual_cpu) => {
+                let state = virtual_cpu.state.get_mut();
+                state.advance = 1;
+                &mut state.gpr
+            }
+        };
         for (register, word) in WORDS.into_iter().zip(words) {
             gpr[register] = *word;
         }
+        gpr[RAX] = status;
+        other(gpr);
     }
 
     /// Makes the message received the result of its call.
     #[inline]
     pub fn receive(&mut self, alias: u64, kind: MessageKind, words: &[u64; MESSAGE_WORDS]) {
-        self.set_words(words);
-        let gpr = self.gpr_mut();
-        gpr[RDI] = alias;
-        gpr[R15] = kind as u64;
-        self.finish(0);
+        self.answer(words, 0, |gpr| {
+            gpr[RDI] = alias;
+            gpr[R15] = kind as u64;
+        });
     }
 
     /// Ends the call that it makes with a status.

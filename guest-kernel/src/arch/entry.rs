@@ -60,11 +60,6 @@ impl Registers {
     pub fn set_flags(&mut self, flags: u64) {
         self.rflags = flags & USER_FLAGS | FIXED_FLAGS;
     }
-
-    /// Where entry code begins to store, seen from above.
-    fn end(&self) -> u64 {
-        core::ptr::from_ref(self) as u64 + size_of::<Self>() as u64
-    }
 }
 
 impl Default for Registers {
@@ -95,12 +90,27 @@ static CPU: PerCpu = PerCpu { registers_end: AtomicU64::new(0), user_stack: Atom
 /// Interrupt vectors taken in ring 0 and not looked at yet, from vector 32 on: one bit each.
 static PENDING: [AtomicU64; 4] = [const { AtomicU64::new(0) }; 4];
 
-/// Makes `registers` the place where the next entry from ring 3 stores.
-#[inline]
-pub fn set_current(registers: &Registers) {
-    let end = registers.end();
-    CPU.registers_end.store(end, Ordering::Relaxed);
-    descriptor::set_entry_stack(end);
+/// Where the running thread's registers are stored. A thread's registers stay where they are while the thread exists.
+#[derive(Clone, Copy)]
+pub struct Current {
+    address: u64,
+}
+
+impl Current {
+    /// The place of `registers`.
+    #[inline]
+    pub fn of(registers: &Registers) -> Self {
+        Self { address: core::ptr::from_ref(registers) as u64 }
+    }
+
+    /// Makes it the place where the next entry from ring 3 stores; returns the address of the general registers.
+    #[inline]
+    fn load(self) -> u64 {
+        let end = self.address + size_of::<Registers>() as u64;
+        CPU.registers_end.store(end, Ordering::Relaxed);
+        descriptor::set_entry_stack(end);
+        self.address + core::mem::offset_of!(Registers, gpr) as u64
+    }
 }
 
 /// The address that `SYSCALL` enters at.
@@ -170,9 +180,7 @@ extern "C" fn enter(registers: u64) -> u64 {
 /// Finds the thread to run next, running machines and waiting here, and returns the address of its stored registers.
 #[inline]
 fn leave_to(kernel: &mut crate::kernel::Kernel) -> u64 {
-    let registers = kernel.next_native();
-    set_current(registers);
-    (&raw const registers.gpr) as u64
+    kernel.next_native().load()
 }
 
 #[unsafe(naked)]
