@@ -49,8 +49,13 @@ impl Kernel {
                 return id;
             }
             if let Some(id) = self.pop_ready() {
-                self.begin_slice();
                 self.current = Some(id);
+                let thread = self.objects.threads.get_mut(id);
+                if thread.is_some_and(|thread| core::mem::take(&mut thread.interrupted)) {
+                    self.continue_slice();
+                } else {
+                    self.begin_slice();
+                }
                 return id;
             }
             cpu::wait_for_interrupt();
@@ -141,10 +146,18 @@ impl Kernel {
         self.timer.program_by(deadline);
     }
 
-    /// The timer has fired: wakes whoever has slept long enough, and ends the time slice.
+    /// The timer has fired: ends the time slice, and wakes whoever has slept long enough.
     pub fn timer_fired(&mut self) {
         let now = cpu::time();
         self.timer.programmed = u64::MAX;
+        // Before anybody is woken: who is woken now interrupts the next thread's slice, not one that has ended.
+        if now >= self.timer.slice_end && self.ready.first().is_some() {
+            if let Some(current) = self.current.take() {
+                self.make_ready(current);
+            }
+            self.current = self.pop_ready();
+            self.begin_slice();
+        }
         let mut next = u64::MAX;
         let mut position = 0;
         while let Some(&id) = self.timer.sleepers.get(position) {
@@ -171,13 +184,7 @@ impl Kernel {
                 self.wake(id);
             }
         }
-        if now >= self.timer.slice_end && self.ready.first().is_some() {
-            if let Some(current) = self.current.take() {
-                self.make_ready(current);
-            }
-            self.current = self.pop_ready();
-            self.begin_slice();
-        } else if self.ready.first().is_some() {
+        if self.ready.first().is_some() {
             next = next.min(self.timer.slice_end);
         }
         if next != u64::MAX {
