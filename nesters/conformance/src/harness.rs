@@ -109,6 +109,19 @@ impl Bench {
         self.reply_until(&refusal, deadline)
     }
 
+    /// Lets others run until `done`; no message must arrive meanwhile.
+    pub fn run_until(&mut self, mut done: impl FnMut() -> core::result::Result<bool, Failure>) -> Verdict {
+        let deadline = self.deadline();
+        while !done()? {
+            let soon = self.microseconds(1000);
+            match self.receive_until(soon) {
+                Event::TimedOut if deadline.is_some_and(|deadline| time::now() < deadline) => {}
+                event => fail!("got {event:x?} instead of what was to happen"),
+            }
+        }
+        Ok(())
+    }
+
     /// Replies, then waits for a message.
     pub fn reply(&mut self, reply: &Message) -> Event {
         let deadline = self.deadline();

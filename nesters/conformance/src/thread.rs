@@ -208,18 +208,14 @@ fn spinning_threads_are_preempted(bench: &mut Bench) -> Verdict {
     for child in &mut children {
         child.begin(code::count(), &[(RDI, DATA)])?;
     }
-    let soon = bench.microseconds(120_000);
-    require!(bench.receive_until(soon), Event::TimedOut);
-    let mut counts = [0; 3];
-    for (count, child) in counts.iter_mut().zip(&children) {
-        child.thread.stop()?;
-        *count = child.read(DATA)?;
-    }
-    // Emulators may count the time of a short loop in large steps: no more than this can be asked.
-    if counts.contains(&0) {
-        fail!("three spinning threads counted to {counts:?}");
-    }
-    Ok(())
+    // Emulators may count the time of a short loop in large steps: that all get on is what can be asked.
+    bench.run_until(|| {
+        let mut all = true;
+        for child in &children {
+            all &= child.read(DATA)? > 0;
+        }
+        Ok(all)
+    })
 }
 
 fn without_vector_registers(bench: &mut Bench) -> Verdict {
