@@ -1,7 +1,7 @@
 //! The monitor's conformance test: a kernel whose machines run micro-guests, one for each behaviour.
 //!
 //! Boot it under the monitor with two modules, its own file as `kernel` and any ELF file (itself) as `root`. It needs
-//! 128 MiB. On COM1 it prints, between the monitor's lines,
+//! 256 MiB. On COM1 it prints, between the monitor's lines,
 //!
 //! ```text
 //! [test   ] ok NAME

@@ -57,7 +57,7 @@ fn monitor() -> Result<()> {
     let built = built()?;
     let kernel = built.binaries.get("monitor-test-kernel")?;
     let image = Image::new(built.binaries.get("hypervisor")?).module("kernel", kernel).module("root", kernel);
-    let mut host = built.start(&image, "monitor", &options(Size::mib(128)))?;
+    let mut host = built.start(&image, "monitor", &options(Size::mib(256)))?;
     judge(host.console(), |line| counts(line, "[test   ] end: ", " ok, ", " failed"))?;
     // It powers off without announcing the end of a system, which there is not.
     host.wait(BOOT)?.check_silent().context("after the tests")
