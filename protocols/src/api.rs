@@ -283,7 +283,7 @@ pub struct SpaceState {
     pub used: u64,
 }
 
-/// State of a native thread.
+/// State of a native thread. It has no x87, SSE or AVX registers: using them raises #NM (vector 7).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
 #[repr(C)]
 pub struct NativeState {

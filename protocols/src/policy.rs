@@ -74,6 +74,9 @@ pub const MAX_CONSTANT_MSRS: usize = 64;
 /// The other MSRs of the SYSCALL group (STAR, LSTAR, CSTAR, FMASK) always exit and are served by the kernel, not by the
 /// keeper.
 ///
+/// EFER and PAT need no entry: the VMCS switches them, guests access them directly, and the processor checks what they
+/// write.
+///
 /// SYSENTER_CS, SYSENTER_ESP, SYSENTER_EIP, FS_BASE, GS_BASE, KERNEL_GS_BASE.
 pub const DIRECT_MSRS: [u32; 6] = [0x174, 0x175, 0x176, 0xc000_0100, 0xc000_0101, 0xc000_0102];
 

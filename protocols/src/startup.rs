@@ -8,8 +8,8 @@
 //! each stretch of free RAM). Pool and physical memory behind it are congruent modulo 2 MiB where the parent has it so. Its ELF segments are mapped out
 //! of the pool's end, which [`Startup::pool`] no longer counts.
 //!
-//! The root nester also has, at [`POOL_ADDRESS`] plus their physical address, all device memory below 4 GiB (uncached), and
-//! may use every I/O port but those of the interrupt controllers and the interval timer, which are the kernel's.
+//! The root nester may use every I/O port but those of the interrupt controllers and the interval timer, which are the
+//! kernel's. Device memory is not handed out yet.
 
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 

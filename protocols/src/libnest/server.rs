@@ -56,7 +56,7 @@ pub enum Event {
         /// The exit.
         exit: MachineExit,
     },
-    /// A device interrupt; its line stays masked until the reply.
+    /// A device interrupt; a level-triggered line stays masked until the reply.
     Interrupt {
         /// Of the Port.
         alias: u64,
