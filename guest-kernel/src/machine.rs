@@ -26,7 +26,6 @@ pub struct Machine {
 /// A virtual CPU.
 pub struct VirtualCpu {
     id: u64,
-    machine: Machine,
     /// The state page, shared with the monitor.
     pub state: Frame<VirtualCpuState>,
     extended: Frame<Area>,
@@ -190,7 +189,7 @@ impl Kernel {
         match monitor::create_virtual_cpu(machine.id, state.address()) {
             Ok(number) => {
                 if let Some(thread) = self.objects.threads.get_mut(id) {
-                    thread.virtual_cpu = Some(VirtualCpu { id: number, machine, state, extended });
+                    thread.virtual_cpu = Some(VirtualCpu { id: number, state, extended });
                 }
                 Ok(())
             }
@@ -445,13 +444,6 @@ impl Kernel {
             Err(MonitorStatus::NoFrames) => Status::NoMemory,
             Err(_) => Status::Refused,
         }
-    }
-}
-
-impl VirtualCpu {
-    /// The machine that it belongs to.
-    pub fn machine(&self) -> Machine {
-        self.machine
     }
 }
 
