@@ -45,19 +45,38 @@ fn replied(action: Action) -> MachineReply {
 
 fn write_msr(exits: &mut Exits<FakeCpu, TestMemory>, msr: u64, value: u64, posted: u64) -> MachineReply {
     let exit = MachineExit { rcx: msr, rax: value, posted, ..exit(exit_reason::WRMSR, 0) };
-    replied({ exits.exited(&exit); exits.serve(&exit, 1000) })
+    replied({
+        exits.exited(&exit);
+        exits.serve(&exit, 1000)
+    })
 }
 
 #[test]
 fn port_reads_change_only_their_part_of_rax() {
     let mut exits = exits();
     let read = MachineExit { rax: 0x1122_3344_5566_7788, ..exit(exit_reason::IO, 0x3fd_0008) };
-    let reply = replied({ exits.exited(&read); exits.serve(&read, 0) });
+    let reply = replied({
+        exits.exited(&read);
+        exits.serve(&read, 0)
+    });
     assert_eq!((reply.actions, reply.rax), (MachineReply::ADVANCE | MachineReply::SET_RAX, 0x1122_3344_5566_7760));
     let read = MachineExit { rax: u64::MAX, ..exit(exit_reason::IO, 0xcfc_000b) };
-    assert_eq!(replied({ exits.exited(&read); exits.serve(&read, 0) }).rax, 0xffff_ffff);
+    assert_eq!(
+        replied({
+            exits.exited(&read);
+            exits.serve(&read, 0)
+        })
+        .rax,
+        0xffff_ffff
+    );
     let write = MachineExit { rax: u64::from(b'x'), ..exit(exit_reason::IO, 0x3f8_0000) };
-    assert_eq!(replied({ exits.exited(&write); exits.serve(&write, 0) }), reply_of(MachineReply::ADVANCE));
+    assert_eq!(
+        replied({
+            exits.exited(&write);
+            exits.serve(&write, 0)
+        }),
+        reply_of(MachineReply::ADVANCE)
+    );
     assert_eq!(exits.pc.output(), b"x");
     assert_eq!(exits.serve(&MachineExit { rax: 0x3400, ..exit(exit_reason::IO, 0x604_0001) }, 0), Action::PowerOff);
 }
@@ -118,11 +137,24 @@ fn unknown_msrs_and_instructions_raise_exceptions() {
     let protection = (MachineReply::INJECT, u64::from(Event::exception(13, Some(0)).information));
     assert_eq!(event(write_msr(&mut exits, 0x1234, 0, 0)), protection);
     let read = MachineExit { rcx: 0x1234, ..exit(exit_reason::RDMSR, 0) };
-    assert_eq!(event(replied({ exits.exited(&read); exits.serve(&read, 0) })), protection);
+    assert_eq!(
+        event(replied({
+            exits.exited(&read);
+            exits.serve(&read, 0)
+        })),
+        protection
+    );
     let vmx = replied(exits.serve(&exit(exit_reason::VMXON, 0), 0));
     assert_eq!(event(vmx), (MachineReply::INJECT, u64::from(Event::exception(6, None).information)));
     let read = MachineExit { rcx: 0x803, ..exit(exit_reason::RDMSR, 0) };
-    assert_eq!(replied({ exits.exited(&read); exits.serve(&read, 0) }).rax, 0x5_0014);
+    assert_eq!(
+        replied({
+            exits.exited(&read);
+            exits.serve(&read, 0)
+        })
+        .rax,
+        0x5_0014
+    );
 }
 
 #[test]
@@ -145,7 +177,14 @@ fn device_memory_is_emulated_and_absent_memory_reads_as_ones() {
 fn unknown_cpuid_leaves_are_zero() {
     let mut exits = exits();
     let leaf = MachineExit { rax: 0x4000_0010, ..exit(exit_reason::CPUID, 0) };
-    assert_eq!(replied({ exits.exited(&leaf); exits.serve(&leaf, 0) }).actions, MachineReply::ADVANCE);
+    assert_eq!(
+        replied({
+            exits.exited(&leaf);
+            exits.serve(&leaf, 0)
+        })
+        .actions,
+        MachineReply::ADVANCE
+    );
     let state = exits.cpu.state.borrow();
     assert_eq!([register::RAX, register::RBX, register::RCX, register::RDX].map(|name| state.gpr[name]), [0; 4]);
 }
@@ -157,7 +196,9 @@ fn what_cannot_go_on_says_where_it_was() {
     let Action::Fail(text) = exits.serve(&exit(exit_reason::TRIPLE_FAULT, 0), 0) else { panic!() };
     assert!(text.contains("triple fault") && text.contains("RIP 0x1234, CR3 0x1000"), "{text}");
     let failed = exit(exit_reason::INVALID_GUEST_STATE | exit_reason::ENTRY_FAILURE, 0);
-    assert!(matches!({ exits.exited(&failed); exits.serve(&failed, 0) }, Action::Fail(text) if text.contains("reason 33")));
+    assert!(
+        matches!({ exits.exited(&failed); exits.serve(&failed, 0) }, Action::Fail(text) if text.contains("reason 33"))
+    );
     // movups to absent memory
     exits.memory.write(GuestPhysical::new(0xc000), &[0x0f, 0x11, 0x07]).unwrap();
     exits.cpu.state.borrow_mut().rip = 0xc000;

@@ -1,0 +1,168 @@
+//! Calls on Mappings and Regions.
+
+use super::Done;
+use crate::arena::Id;
+use crate::kernel::Kernel;
+use crate::memory::hierarchy::{
+    Mapping, Piece, Region, Space, derived, link_mapping, overlaps, translate, unlink_mapping,
+};
+use crate::memory::page_table::USER_END;
+use crate::objects::Object;
+use crate::space::Contents;
+use crate::thread::Thread;
+use alloc::vec::Vec;
+use protocols::address::PAGE_SIZE;
+use protocols::api::{MappingState, RegionState, Rights, Status};
+use protocols::exception::Misuse;
+use protocols::virtual_cpu::register::{RDX, RSI};
+
+/// Highest end of any address range.
+const ADDRESS_END: u64 = 1 << 52;
+
+impl Kernel {
+    pub(super) fn set_mapping(&mut self, caller: Id<Space>, address: u64, state: u64, region: u64, space: u64) -> Done {
+        let Object::Mapping(id) = self.object_at(caller, address, Rights::WRITE)? else {
+            return Err(Misuse::WrongType.into());
+        };
+        let state: MappingState = self.read(caller, state)?;
+        check_range(state.start, state.size)?;
+        check_range(state.offset, state.size)?;
+        let rights = Rights::from_bits(state.rights).ok_or(Misuse::BadArgument)?;
+        let new_region = match region {
+            0 => self.objects.mappings.get(id).and_then(|mapping| mapping.region),
+            reference => match self.link_of(caller, reference)? {
+                Some(Object::Region(region)) => Some(region),
+                Some(_) => return Err(Misuse::WrongType.into()),
+                None => return Err(Misuse::NullReference.into()),
+            },
+        };
+        let new_space = match space {
+            0 => self.objects.mappings.get(id).and_then(|mapping| mapping.space),
+            reference => match self.link_of(caller, reference)? {
+                Some(Object::Space(space)) => Some(space),
+                Some(_) => return Err(Misuse::WrongType.into()),
+                None => return Err(Misuse::NullReference.into()),
+            },
+        };
+        if let Some(space) = new_space.and_then(|space| self.objects.spaces.get(space)) {
+            if matches!(space.contents, Contents::Native(_)) && state.start + state.size > USER_END {
+                return Err(Misuse::BadArgument.into());
+            }
+            if overlaps(&self.hierarchy(), space, state.start, state.size, id) {
+                return Ok(Status::Overlap);
+            }
+        }
+        self.detach_mapping(id);
+        if let Some(mapping) = self.objects.mappings.get_mut(id) {
+            let (region, space) = (new_region, new_space);
+            let (offset, start, size) = (state.offset, state.start, state.size);
+            *mapping = Mapping { region, space, offset, start, size, rights, position: 0 };
+        }
+        if let Some(space) = new_space.and_then(|space| self.objects.spaces.get_mut(space)) {
+            space.mappings.insert(state.start, id);
+        }
+        link_mapping(&mut self.objects.regions, &mut self.objects.mappings, id);
+        Ok(Status::Ok)
+    }
+
+    /// Takes a Mapping out of its Space and its Region, and drops what came through it.
+    pub fn detach_mapping(&mut self, id: Id<Mapping>) {
+        let Some(mapping) = self.objects.mappings.get(id) else { return };
+        let (space, start, end) = (mapping.space, mapping.start, mapping.start + mapping.size);
+        if let Some(space) = space {
+            self.withdraw(Piece { space, start, end });
+            if let Some(space) = self.objects.spaces.get_mut(space) {
+                if space.mappings.get(&start) == Some(&id) {
+                    space.mappings.remove(&start);
+                }
+            }
+        }
+        unlink_mapping(&mut self.objects.regions, &mut self.objects.mappings, id);
+    }
+
+    /// Drops what came through a Region.
+    pub fn withdraw_region(&mut self, id: Id<Region>) {
+        let mut pieces = Vec::new();
+        if let Some(region) = self.objects.regions.get(id) {
+            derived(&self.hierarchy(), region, 0, region.size, &mut pieces);
+        }
+        pieces.into_iter().for_each(|piece| self.withdraw(piece));
+    }
+
+    /// Takes a Region out of its Space.
+    pub fn detach_region(&mut self, id: Id<Region>) {
+        let space = self.objects.regions.get(id).and_then(|region| region.space);
+        if let Some(space) = space.and_then(|space| self.objects.spaces.get_mut(space)) {
+            space.regions.retain(|&other| other != id);
+        }
+    }
+
+    pub(super) fn set_region(&mut self, caller: Id<Space>, address: u64, state: u64, space: u64, keeper: u64) -> Done {
+        let id = self.region_at(caller, address, Rights::WRITE)?;
+        let state: RegionState = self.read(caller, state)?;
+        check_range(state.start, state.size)?;
+        let rights = Rights::from_bits(state.rights).ok_or(Misuse::BadArgument)?;
+        let space = match space {
+            0 => self.objects.regions.get(id).and_then(|region| region.space).or(Some(caller)),
+            reference => match self.link_of(caller, reference)? {
+                Some(Object::Space(space)) => Some(space),
+                Some(_) => return Err(Misuse::WrongType.into()),
+                None => return Err(Misuse::NullReference.into()),
+            },
+        };
+        let keeper = self.optional_port(caller, keeper)?;
+        self.withdraw_region(id);
+        self.detach_region(id);
+        if let Some(region) = self.objects.regions.get_mut(id) {
+            (region.space, region.start, region.size, region.rights) = (space, state.start, state.size, rights);
+            region.keeper = keeper.or(region.keeper);
+        }
+        if let Some(space) = space.and_then(|space| self.objects.spaces.get_mut(space)) {
+            space.regions.push(id);
+        }
+        Ok(Status::Ok)
+    }
+
+    pub(super) fn protect_region(&mut self, caller: Id<Space>, address: u64, rights: u64) -> Done {
+        let id = self.region_at(caller, address, Rights::WRITE)?;
+        let rights = Rights::from_bits(rights).ok_or(Misuse::BadArgument)?;
+        let before =
+            self.objects.regions.get_mut(id).map_or(rights, |region| core::mem::replace(&mut region.rights, rights));
+        if !rights.contains(before) {
+            self.withdraw_region(id);
+        }
+        Ok(Status::Ok)
+    }
+
+    pub(super) fn search_region(&mut self, thread: Id<Thread>, caller: Id<Space>, address: u64, offset: u64) -> Done {
+        let id = self.region_at(caller, address, Rights::READ)?;
+        let Some(region) = self.objects.regions.get(id) else { return Ok(Status::NotFound) };
+        let (start, size, space) = (region.start, region.size, region.space);
+        let mut offset = offset;
+        while let Some(space) = space.filter(|_| offset < size) {
+            let Ok(found) = translate(&self.hierarchy(), space, start + offset, Rights::empty()) else {
+                offset = (offset & !(PAGE_SIZE - 1)) + PAGE_SIZE;
+                continue;
+            };
+            let length = found.after.min(size - offset);
+            let first = found.physical.get();
+            if let Some((&at, place)) = self.objects.places.range(first..first + length).next() {
+                let kind = place.object.kind() as u64;
+                self.set_result(thread, RSI, offset + (at - first))?;
+                return self.set_result(thread, RDX, kind);
+            }
+            offset += length;
+        }
+        Ok(Status::NotFound)
+    }
+}
+
+fn check_range(start: u64, size: u64) -> Result<(), Misuse> {
+    if !start.is_multiple_of(PAGE_SIZE) || !size.is_multiple_of(PAGE_SIZE) {
+        return Err(Misuse::NotAligned);
+    }
+    match start.checked_add(size) {
+        Some(end) if size > 0 && end <= ADDRESS_END => Ok(()),
+        _ => Err(Misuse::BadArgument),
+    }
+}

@@ -1,0 +1,196 @@
+//! The low-level API: from registers to operations and back.
+//!
+//! Each call checks everything first and changes something only then. What it returns says who is to blame: a status
+//! for what correct programs meet, [`Stop`] for misuse and for faults in the caller's own memory.
+
+mod memory_objects;
+mod names;
+mod ports;
+mod spaces;
+mod threads;
+mod user_memory;
+
+use crate::arena::Id;
+use crate::fault::Unresolved;
+use crate::kernel::Kernel;
+use crate::thread::Thread;
+use protocols::api::{Call, MessageKind, ObjectType, Rights, SpaceKind, Status};
+use protocols::exception::Misuse;
+use protocols::virtual_cpu::register::{R8, R10, R15, RAX, RDI, RDX, RSI};
+use zerocopy::{IntoBytes, TryFromBytes};
+
+/// Why a call does not return to its caller now.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stop {
+    /// The caller misused the API.
+    Misuse(Misuse),
+    /// The caller's memory is not there.
+    Memory(Unresolved, u64, Rights),
+}
+
+impl From<Misuse> for Stop {
+    fn from(misuse: Misuse) -> Self {
+        Self::Misuse(misuse)
+    }
+}
+
+type Done = Result<Status, Stop>;
+
+impl Kernel {
+    /// Performs the call that a thread's registers say.
+    #[inline(always)]
+    pub fn call(&mut self, id: Id<Thread>) {
+        let Some(thread) = self.objects.threads.get_mut(id) else { return };
+        let thread_space = thread.space;
+        let gpr = thread.gpr();
+        let (number, first) = (gpr[RAX], gpr[RDI]);
+        const SELF: u64 = Call::ThreadSelf as u64;
+        const CALL: u64 = Call::IpcCall as u64;
+        const RECEIVE: u64 = Call::IpcWaitReceive as u64;
+        const REPLY_RECEIVE: u64 = Call::IpcReplyWaitReceive as u64;
+        let result = match number {
+            SELF => return self.thread_self(id),
+            CALL => match self.quick_port(thread_space, first).map_or_else(|| self.port_of(id, first), Ok) {
+                Ok(port) if self.send(id, port, MessageKind::Call) => return,
+                Ok(_) => Ok(Status::InvalidDestination),
+                Err(stop) => Err(stop),
+            },
+            REPLY_RECEIVE => {
+                let deadline = gpr[R15];
+                match self.quick_portset(thread_space, first).map_or_else(|| self.portset_at(id, first), Ok) {
+                    Ok(portset) => {
+                        let client = self.reply(id).ok().flatten();
+                        self.receive(id, portset, deadline);
+                        match client {
+                            Some(client) if self.current.is_none() => self.hand_over(client),
+                            Some(client) => self.make_ready(client),
+                            None => {}
+                        }
+                        return;
+                    }
+                    Err(stop) => Err(stop),
+                }
+            }
+            RECEIVE => {
+                let deadline = gpr[R15];
+                match self.portset_at(id, first) {
+                    Ok(portset) => return self.receive(id, portset, deadline),
+                    Err(stop) => Err(stop),
+                }
+            }
+            _ => self.other_call(id, number),
+        };
+        match result {
+            Ok(status) => {
+                if let Some(thread) = self.objects.threads.get_mut(id) {
+                    thread.finish(status as u64);
+                }
+            }
+            Err(Stop::Misuse(misuse)) => self.misuse(id, misuse, number),
+            Err(Stop::Memory(unresolved, address, want)) => {
+                if let Some(thread) = self.objects.threads.get_mut(id) {
+                    thread.repeat_call();
+                }
+                self.unresolved(id, unresolved, address, want);
+            }
+        }
+    }
+
+    /// `thread_self`.
+    #[inline]
+    pub fn thread_self(&mut self, id: Id<Thread>) {
+        let Some(thread) = self.objects.threads.get_mut(id) else { return };
+        let address = if thread.space == Some(thread.home.0) { thread.home.1 } else { 0 };
+        thread.gpr_mut()[RDI] = address;
+        thread.finish(Status::Ok as u64);
+    }
+
+    #[inline(never)]
+    fn other_call(&mut self, id: Id<Thread>, number: u64) -> Done {
+        let call = Call::try_read_from_bytes(number.as_bytes()).map_err(|_| Misuse::UnknownCall)?;
+        let thread = self.objects.threads.get(id).ok_or(Misuse::NoObject)?;
+        let caller = thread.space.ok_or(Misuse::NoObject)?;
+        let gpr = thread.gpr();
+        let [a, b, c, d, e] = [gpr[RDI], gpr[RSI], gpr[RDX], gpr[R10], gpr[R8]];
+        match call {
+            Call::MappingCreate => self.create_object(caller, a, ObjectType::Mapping),
+            Call::RegionCreate => self.create_object(caller, a, ObjectType::Region),
+            Call::PortCreate => self.create_object(caller, a, ObjectType::Port),
+            Call::PortsetCreate => self.create_object(caller, a, ObjectType::Portset),
+            Call::ReferenceCreate => self.create_object(caller, a, ObjectType::Reference),
+            Call::ThreadCreate => self.create_object(caller, a, ObjectType::Thread),
+            Call::SpaceCreate => {
+                let kind = SpaceKind::try_read_from_bytes(b.as_bytes()).map_err(|_| Misuse::BadArgument)?;
+                self.create_space(caller, a, kind, c)
+            }
+            Call::MappingDestroy => self.destroy_at(id, caller, a, ObjectType::Mapping),
+            Call::RegionDestroy => self.destroy_at(id, caller, a, ObjectType::Region),
+            Call::PortDestroy => self.destroy_at(id, caller, a, ObjectType::Port),
+            Call::PortsetDestroy => self.destroy_at(id, caller, a, ObjectType::Portset),
+            Call::ReferenceDestroy => self.destroy_at(id, caller, a, ObjectType::Reference),
+            Call::ThreadDestroy => self.destroy_at(id, caller, a, ObjectType::Thread),
+            Call::SpaceDestroy => self.destroy_at(id, caller, a, ObjectType::Space),
+            Call::RegionReference => self.refer(caller, a, ObjectType::Region, b),
+            Call::PortReference => self.refer(caller, a, ObjectType::Port, b),
+            Call::PortsetReference => self.refer(caller, a, ObjectType::Portset, b),
+            Call::SpaceReference => self.refer(caller, a, ObjectType::Space, b),
+            Call::ThreadReference => self.refer(caller, a, ObjectType::Thread, b),
+            Call::ReferenceCopy => {
+                let target = self.link_of(caller, a)?;
+                self.set_link(caller, b, target)
+            }
+            Call::ReferenceCheck => {
+                let target = self.link_of(caller, a)?.filter(|&target| self.objects.exists(target));
+                self.set_result(id, RSI, target.map_or(0, |target| target.kind() as u64))
+            }
+            Call::MappingSetState => self.set_mapping(caller, a, b, c, d),
+            Call::RegionSetState => self.set_region(caller, a, b, c, d),
+            Call::RegionProtect => self.protect_region(caller, a, b),
+            Call::RegionSearch => self.search_region(id, caller, a, b),
+            Call::PortSetState => self.set_port(caller, a, b, c),
+            Call::SpaceGetState => self.get_space(caller, a, b),
+            Call::SpaceSetState => self.set_space(caller, a, b),
+            Call::SpaceSetPolicy => self.set_space_policy(caller, a, b, c, d),
+            Call::ThreadGetState => self.get_thread(id, caller, a, b, c),
+            Call::ThreadSetState => self.set_thread(id, caller, [a, b, c, d, e]),
+            Call::ThreadInterrupt => {
+                let target = self.thread_at(caller, a, Rights::READ)?;
+                if b != 0 && !(16..256).contains(&b) {
+                    return Err(Misuse::BadArgument.into());
+                }
+                let before = self.post_interrupt(target, b).ok_or(Misuse::WrongType)?;
+                self.set_result(id, RSI, before)
+            }
+            Call::IpcSend => {
+                let port = self.port_of(id, a)?;
+                match self.objects.ports.get_mut(port) {
+                    Some(port) => port.notification |= b,
+                    None => return Ok(Status::InvalidDestination),
+                }
+                // The caller's own result must stand in its registers before somebody else may run.
+                if let Some(thread) = self.objects.threads.get_mut(id) {
+                    thread.finish(Status::Ok as u64);
+                }
+                self.announce(port);
+                Ok(Status::Ok)
+            }
+            Call::IpcReply => match self.reply(id) {
+                Ok(client) => {
+                    client.into_iter().for_each(|client| self.make_ready(client));
+                    Ok(Status::Ok)
+                }
+                Err(status) => Ok(status),
+            },
+            Call::ThreadSelf | Call::IpcCall | Call::IpcWaitReceive | Call::IpcReplyWaitReceive => {
+                Err(Misuse::UnknownCall.into())
+            }
+        }
+    }
+
+    fn set_result(&mut self, id: Id<Thread>, register: usize, value: u64) -> Done {
+        if let Some(thread) = self.objects.threads.get_mut(id) {
+            thread.gpr_mut()[register] = value;
+        }
+        Ok(Status::Ok)
+    }
+}

@@ -1,0 +1,162 @@
+//! Names: from addresses to objects, and from References to what they link to.
+
+use super::{Done, Stop};
+use crate::arena::Id;
+use crate::fault::Unresolved;
+use crate::kernel::Kernel;
+use crate::memory::hierarchy::{Fault, Region, Space, translate};
+use crate::objects::{Object, Port, Portset};
+use crate::thread::Thread;
+use protocols::address::HostPhysical;
+use protocols::api::{OBJECT_SIZE, ObjectType, Rights, Status};
+use protocols::exception::Misuse;
+
+impl Kernel {
+    /// The object named by an address of a Space.
+    #[inline]
+    pub fn object_at(&mut self, space: Id<Space>, address: u64, want: Rights) -> Result<Object, Stop> {
+        let cached =
+            self.objects.spaces.get(space).and_then(|space| space.names.get(address, want, self.epoch + space.epoch));
+        match cached {
+            Some(object) => Ok(object),
+            None => self.find_object(space, address, want),
+        }
+    }
+
+    #[cold]
+    fn find_object(&mut self, space: Id<Space>, address: u64, want: Rights) -> Result<Object, Stop> {
+        let (physical, rights) = self.object_memory(space, address, want)?;
+        let object = self.objects.at(physical).ok_or(Misuse::NoObject)?;
+        if let Some(space) = self.objects.spaces.get_mut(space) {
+            space.names.put(address, rights, self.epoch + space.epoch, object);
+        }
+        Ok(object)
+    }
+
+    /// The memory of an object at an address of a Space.
+    pub fn object_memory(
+        &mut self,
+        space: Id<Space>,
+        address: u64,
+        want: Rights,
+    ) -> Result<(HostPhysical, Rights), Stop> {
+        if !address.is_multiple_of(OBJECT_SIZE) {
+            return Err(Misuse::NotAligned.into());
+        }
+        let found = match translate(&self.hierarchy(), space, address, want) {
+            Ok(found) => found,
+            Err(Fault::Unmapped) => return Err(Misuse::NoRight.into()),
+            Err(fault) => return Err(Stop::Memory(Unresolved::Fault(fault), address, want)),
+        };
+        if !self.is_ram(found.physical.get()) {
+            return Err(Misuse::NoRight.into());
+        }
+        Ok((found.physical, found.rights))
+    }
+
+    /// What an address names, where that was found before.
+    #[inline]
+    pub(super) fn cached_name(&self, space: Option<Id<Space>>, address: u64) -> Option<Object> {
+        let space = self.objects.spaces.get(space?)?;
+        space.names.get(address, Rights::READ, self.epoch + space.epoch)
+    }
+
+    /// The Port that a Reference links to, where the Reference was found before.
+    #[inline]
+    pub(super) fn quick_port(&self, space: Option<Id<Space>>, address: u64) -> Option<Id<Port>> {
+        let Object::Reference(id) = self.cached_name(space, address)? else { return None };
+        match self.objects.references.get(id)?.target {
+            Some(Object::Port(port)) => Some(port),
+            _ => None,
+        }
+    }
+
+    /// The Portset at an address, where it was found before.
+    #[inline]
+    pub(super) fn quick_portset(&self, space: Option<Id<Space>>, address: u64) -> Option<Id<Portset>> {
+        match self.cached_name(space, address)? {
+            Object::Portset(portset) => Some(portset),
+            _ => None,
+        }
+    }
+
+    #[inline]
+    pub(super) fn link_of(&mut self, space: Id<Space>, address: u64) -> Result<Option<Object>, Stop> {
+        match self.object_at(space, address, Rights::READ)? {
+            Object::Reference(id) => Ok(self.objects.references.get(id).and_then(|reference| reference.target)),
+            _ => Err(Misuse::WrongType.into()),
+        }
+    }
+
+    pub(super) fn set_link(&mut self, space: Id<Space>, address: u64, target: Option<Object>) -> Done {
+        match self.object_at(space, address, Rights::WRITE)? {
+            Object::Reference(id) => {
+                if let Some(reference) = self.objects.references.get_mut(id) {
+                    reference.target = target;
+                }
+                Ok(Status::Ok)
+            }
+            _ => Err(Misuse::WrongType.into()),
+        }
+    }
+
+    pub(super) fn refer(&mut self, space: Id<Space>, address: u64, kind: ObjectType, reference: u64) -> Done {
+        let object = self.object_at(space, address, Rights::READ)?;
+        if object.kind() != kind {
+            return Err(Misuse::WrongType.into());
+        }
+        self.set_link(space, reference, Some(object))
+    }
+
+    /// The Port that the Reference at `address` links to.
+    #[inline]
+    pub(super) fn port_of(&mut self, id: Id<Thread>, address: u64) -> Result<Id<Port>, Stop> {
+        let space = self.objects.threads.get(id).and_then(|thread| thread.space).ok_or(Misuse::NoObject)?;
+        match self.link_of(space, address)? {
+            Some(Object::Port(port)) => Ok(port),
+            Some(_) => Err(Misuse::WrongType.into()),
+            None => Err(Misuse::NullReference.into()),
+        }
+    }
+
+    pub(super) fn optional_port(&mut self, space: Id<Space>, address: u64) -> Result<Option<Id<Port>>, Stop> {
+        match address {
+            0 => Ok(None),
+            address => match self.link_of(space, address)? {
+                Some(Object::Port(port)) => Ok(Some(port)),
+                Some(_) => Err(Misuse::WrongType.into()),
+                None => Err(Misuse::NullReference.into()),
+            },
+        }
+    }
+
+    #[inline]
+    pub(super) fn portset_at(&mut self, id: Id<Thread>, address: u64) -> Result<Id<Portset>, Stop> {
+        let space = self.objects.threads.get(id).and_then(|thread| thread.space).ok_or(Misuse::NoObject)?;
+        match self.object_at(space, address, Rights::READ)? {
+            Object::Portset(portset) => Ok(portset),
+            _ => Err(Misuse::WrongType.into()),
+        }
+    }
+
+    pub(super) fn space_at(&mut self, space: Id<Space>, address: u64, want: Rights) -> Result<Id<Space>, Stop> {
+        match self.object_at(space, address, want)? {
+            Object::Space(id) => Ok(id),
+            _ => Err(Misuse::WrongType.into()),
+        }
+    }
+
+    pub(super) fn thread_at(&mut self, space: Id<Space>, address: u64, want: Rights) -> Result<Id<Thread>, Stop> {
+        match self.object_at(space, address, want)? {
+            Object::Thread(id) => Ok(id),
+            _ => Err(Misuse::WrongType.into()),
+        }
+    }
+
+    pub(super) fn region_at(&mut self, space: Id<Space>, address: u64, want: Rights) -> Result<Id<Region>, Stop> {
+        match self.object_at(space, address, want)? {
+            Object::Region(id) => Ok(id),
+            _ => Err(Misuse::WrongType.into()),
+        }
+    }
+}

@@ -1,0 +1,37 @@
+//! Calls on Ports.
+
+use super::Done;
+use crate::arena::Id;
+use crate::kernel::Kernel;
+use crate::memory::hierarchy::Space;
+use crate::objects::Object;
+use protocols::api::{Rights, Status};
+use protocols::exception::Misuse;
+
+impl Kernel {
+    pub(super) fn set_port(&mut self, caller: Id<Space>, address: u64, alias: u64, portset: u64) -> Done {
+        let Object::Port(id) = self.object_at(caller, address, Rights::WRITE)? else {
+            return Err(Misuse::WrongType.into());
+        };
+        let portset = match portset {
+            0 => None,
+            reference => match self.link_of(caller, reference)? {
+                Some(Object::Portset(portset)) => Some(portset),
+                Some(_) => return Err(Misuse::WrongType.into()),
+                None => return Err(Misuse::NullReference.into()),
+            },
+        };
+        self.unpend(id);
+        let Some(port) = self.objects.ports.get_mut(id) else { return Ok(Status::Ok) };
+        port.alias = alias;
+        port.portset = portset.or(port.portset);
+        if let Some(line) = port.line {
+            crate::arch::apic::unmask_line(line);
+        }
+        let waiting = port.line_fired || port.notification != 0 || port.clients.first().is_some();
+        if waiting {
+            self.announce(id);
+        }
+        Ok(Status::Ok)
+    }
+}

@@ -1,0 +1,67 @@
+//! Calls on Spaces.
+
+use super::Done;
+use crate::arena::Id;
+use crate::kernel::Kernel;
+use crate::memory::hierarchy::Space;
+use crate::space::Contents;
+use protocols::address::PAGE_SIZE;
+use protocols::api::{Rights, SpaceKind, SpaceState, Status};
+use protocols::exception::Misuse;
+use protocols::policy::{Controls, CpuidEntry, Kind, MAX_CPUID_ENTRIES, MsrEntry};
+use zerocopy::{IntoBytes, TryFromBytes};
+
+impl Kernel {
+    pub(super) fn get_space(&mut self, caller: Id<Space>, address: u64, state: u64) -> Done {
+        let id = self.space_at(caller, address, Rights::READ)?;
+        let Some(space) = self.objects.spaces.get(id) else { return Ok(Status::NotFound) };
+        let kind = if matches!(space.contents, Contents::Machine(_)) { SpaceKind::Machine } else { SpaceKind::Native };
+        let (allowance, used) = space.account.frames();
+        let value = SpaceState { kind: kind as u64, allowance, used };
+        self.write(caller, state, value.as_bytes())?;
+        Ok(Status::Ok)
+    }
+
+    pub(super) fn set_space(&mut self, caller: Id<Space>, address: u64, keeper: u64) -> Done {
+        let space = self.space_at(caller, address, Rights::WRITE)?;
+        let keeper = self.optional_port(caller, keeper)?;
+        if let Some(space) = self.objects.spaces.get_mut(space) {
+            space.keeper = keeper.or(space.keeper);
+        }
+        Ok(Status::Ok)
+    }
+
+    pub(super) fn set_space_policy(
+        &mut self,
+        caller: Id<Space>,
+        address: u64,
+        kind: u64,
+        entries: u64,
+        count: u64,
+    ) -> Done {
+        let id = self.space_at(caller, address, Rights::WRITE)?;
+        let Some(Contents::Machine(machine)) = self.objects.spaces.get(id).map(|space| &space.contents) else {
+            return Err(Misuse::WrongType.into());
+        };
+        let machine = *machine;
+        let kind = Kind::try_read_from_bytes(kind.as_bytes()).map_err(|_| Misuse::BadArgument)?;
+        let (size, most) = match kind {
+            Kind::Cpuid => (size_of::<CpuidEntry>(), MAX_CPUID_ENTRIES),
+            Kind::Msr => (size_of::<MsrEntry>(), PAGE_SIZE as usize / size_of::<MsrEntry>()),
+            Kind::Controls => (size_of::<Controls>(), 1),
+        };
+        if count == 0 || count > most as u64 {
+            return Err(Misuse::BadArgument.into());
+        }
+        let page = self.list.address();
+        self.copy(caller, entries, size * count as usize, Rights::READ, |physical, range| {
+            let mut bytes = [0; 512];
+            range.clone().step_by(bytes.len()).all(|start| {
+                let part = &mut bytes[..(range.end - start).min(512)];
+                crate::arch::physical::read(physical.offset((start - range.start) as u64), part)
+                    && crate::arch::physical::write(page.offset(start as u64), part)
+            })
+        })?;
+        Ok(self.set_policy(machine, kind as u64, count as usize))
+    }
+}
