@@ -2,39 +2,28 @@
 //!
 //! An identifier of a destroyed object matches nothing ever after, so links need no clearing: destroying an object is
 //! what revokes every reference to it, at a cost that does not depend on their number.
+//!
+//! Following an identifier is one comparison, since it holds the place itself. That is sound because places are never
+//! given back or moved while their arena exists, and because identifiers are used only with the arena that made them,
+//! which whoever makes an arena promises ([`Arena::new`]).
 
 use alloc::boxed::Box;
 use alloc::vec::Vec;
 use core::fmt;
-use core::marker::PhantomData;
-use core::num::{NonZeroU32, NonZeroU64};
+use core::mem::MaybeUninit;
+use core::ptr::NonNull;
 
-/// Identifies an object of type `T`, or one that has been: its index in the low half, its generation, from 1 on, in the
-/// high half.
+/// Identifies an object of type `T`, or one that has been.
 pub struct Id<T> {
-    raw: NonZeroU64,
-    marker: PhantomData<fn() -> T>,
+    slot: NonNull<Slot<T>>,
+    generation: u32,
+    number: u32,
 }
 
-impl<T> Id<T> {
-    #[inline]
-    fn new(index: u32, generation: NonZeroU32) -> Self {
-        let raw = u64::from(generation.get()) << 32 | u64::from(index);
-        // A generation is never 0, so neither is this.
-        let raw = NonZeroU64::new(raw).unwrap_or(NonZeroU64::MIN);
-        Self { raw, marker: PhantomData }
-    }
-
-    #[inline]
-    fn index(self) -> usize {
-        self.raw.get() as u32 as usize
-    }
-
-    #[inline]
-    fn generation(self) -> u32 {
-        (self.raw.get() >> 32) as u32
-    }
-}
+// SAFETY: an identifier is a name. Only an arena, to which the access rules of Rust apply, follows it.
+unsafe impl<T> Send for Id<T> {}
+// SAFETY: as above.
+unsafe impl<T> Sync for Id<T> {}
 
 impl<T> Clone for Id<T> {
     #[inline]
@@ -46,43 +35,44 @@ impl<T> Copy for Id<T> {}
 impl<T> PartialEq for Id<T> {
     #[inline]
     fn eq(&self, other: &Self) -> bool {
-        self.raw == other.raw
+        self.slot == other.slot && self.generation == other.generation
     }
 }
 impl<T> Eq for Id<T> {}
 impl<T> fmt::Debug for Id<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}.{}", self.index(), self.generation())
+        write!(f, "{}.{}", self.number, self.generation)
     }
 }
 
 struct Slot<T> {
-    generation: NonZeroU32,
-    next_free: u32,
-    value: Option<T>,
+    /// That of the object in it, or of the next one.
+    generation: u32,
+    number: u32,
+    is_live: bool,
+    next_free: Option<NonNull<Slot<T>>>,
+    value: MaybeUninit<T>,
 }
 
 const CHUNK: usize = 16;
-const NONE: u32 = u32::MAX;
-const FIRST: NonZeroU32 = NonZeroU32::MIN;
 
 /// A growing set of `T`s that stay where they are.
 pub struct Arena<T> {
-    chunks: Vec<Box<[Slot<T>; CHUNK]>>,
-    first_free: u32,
+    chunks: Vec<NonNull<[Slot<T>; CHUNK]>>,
+    first_free: Option<NonNull<Slot<T>>>,
     count: usize,
 }
 
-impl<T> Default for Arena<T> {
-    fn default() -> Self {
-        Self::new()
-    }
-}
+// SAFETY: the arena owns its slots.
+unsafe impl<T: Send> Send for Arena<T> {}
 
 impl<T> Arena<T> {
     /// An empty arena.
-    pub const fn new() -> Self {
-        Self { chunks: Vec::new(), first_free: NONE, count: 0 }
+    ///
+    /// # Safety
+    /// Identifiers that this arena makes are given to no other arena, and not used after it.
+    pub const unsafe fn new() -> Self {
+        Self { chunks: Vec::new(), first_free: None, count: 0 }
     }
 
     /// How many objects there are.
@@ -97,59 +87,108 @@ impl<T> Arena<T> {
 
     /// Stores `value`.
     pub fn insert(&mut self, value: T) -> Id<T> {
-        if self.first_free == NONE {
-            self.grow();
-        }
-        let index = self.first_free;
-        let slot = &mut self.chunks[index as usize / CHUNK][index as usize % CHUNK];
+        let mut place = match self.first_free {
+            Some(place) => place,
+            None => self.grow(),
+        };
+        // SAFETY: the place is a slot of this arena, borrowed exclusively.
+        let slot = unsafe { place.as_mut() };
         self.first_free = slot.next_free;
-        slot.value = Some(value);
+        slot.value.write(value);
+        slot.is_live = true;
         self.count += 1;
-        Id::new(index, slot.generation)
+        Id { slot: place, generation: slot.generation, number: slot.number }
     }
 
     /// Takes the object out; its identifier is void from now on.
     pub fn remove(&mut self, id: Id<T>) -> Option<T> {
-        let slot = &mut self.chunks.get_mut(id.index() / CHUNK)?[id.index() % CHUNK];
-        if slot.generation.get() != id.generation() {
+        let mut place = id.slot;
+        // SAFETY: by the promise of `new`, the slot is this arena's, borrowed exclusively.
+        let slot = unsafe { place.as_mut() };
+        if slot.generation != id.generation {
             return None;
         }
-        let value = slot.value.take()?;
-        slot.generation = slot.generation.checked_add(1).unwrap_or(FIRST);
+        slot.generation = slot.generation.wrapping_add(1);
+        slot.is_live = false;
         slot.next_free = self.first_free;
-        self.first_free = id.index() as u32;
+        self.first_free = Some(place);
         self.count -= 1;
-        Some(value)
+        // SAFETY: the generation said that the object was there; it is not reachable any more.
+        Some(unsafe { slot.value.assume_init_read() })
     }
 
     /// The object, if it exists.
     #[inline]
     pub fn get(&self, id: Id<T>) -> Option<&T> {
-        let slot = &self.chunks.get(id.index() / CHUNK)?[id.index() % CHUNK];
-        if slot.generation.get() == id.generation() { slot.value.as_ref() } else { None }
+        // SAFETY: by the promise of `new`, the slot is this arena's, which is borrowed.
+        let slot = unsafe { id.slot.as_ref() };
+        // SAFETY: only `insert` makes identifiers, with a value in the slot; `remove` changes the generation.
+        (slot.generation == id.generation).then(|| unsafe { slot.value.assume_init_ref() })
     }
 
     /// The object, if it exists.
     #[inline]
     pub fn get_mut(&mut self, id: Id<T>) -> Option<&mut T> {
-        let slot = &mut self.chunks.get_mut(id.index() / CHUNK)?[id.index() % CHUNK];
-        if slot.generation.get() == id.generation() { slot.value.as_mut() } else { None }
+        let mut place = id.slot;
+        // SAFETY: as in `get`, borrowed exclusively.
+        let slot = unsafe { place.as_mut() };
+        // SAFETY: as in `get`.
+        (slot.generation == id.generation).then(|| unsafe { slot.value.assume_init_mut() })
     }
 
     /// All identifiers.
     pub fn ids(&self) -> impl Iterator<Item = Id<T>> + '_ {
-        let slots = self.chunks.iter().flat_map(|chunk| chunk.iter()).enumerate();
-        slots.filter_map(|(index, slot)| slot.value.as_ref().map(|_| Id::new(index as u32, slot.generation)))
+        let numbers = (0..self.chunks.len() * CHUNK).map(|number| self.place(number));
+        numbers.filter_map(|place| {
+            // SAFETY: the place is a slot of this arena, which is borrowed.
+            let slot = unsafe { place.as_ref() };
+            slot.is_live.then_some(Id { slot: place, generation: slot.generation, number: slot.number })
+        })
     }
 
-    fn grow(&mut self) {
-        let first = (self.chunks.len() * CHUNK) as u32;
-        let slot = |offset: usize| {
-            let next_free = if offset + 1 == CHUNK { NONE } else { first + offset as u32 + 1 };
-            Slot { generation: FIRST, next_free, value: None }
+    fn place(&self, number: usize) -> NonNull<Slot<T>> {
+        // SAFETY: the offset stays inside the chunk.
+        unsafe { self.chunks[number / CHUNK].cast::<Slot<T>>().add(number % CHUNK) }
+    }
+
+    /// Adds free slots; returns the first.
+    #[cold]
+    fn grow(&mut self) -> NonNull<Slot<T>> {
+        let first = self.chunks.len() * CHUNK;
+        let slot = |offset| Slot {
+            generation: 1,
+            number: (first + offset) as u32,
+            is_live: false,
+            next_free: None,
+            value: MaybeUninit::uninit(),
         };
-        self.chunks.push(Box::new(core::array::from_fn(slot)));
-        self.first_free = first;
+        let chunk = Box::new(core::array::from_fn(slot));
+        self.chunks.push(NonNull::from(Box::leak(chunk)));
+        for number in (first..first + CHUNK).rev() {
+            let mut place = self.place(number);
+            // SAFETY: the place is a slot of this arena, borrowed exclusively.
+            unsafe { place.as_mut() }.next_free = self.first_free;
+            self.first_free = Some(place);
+        }
+        self.place(first)
+    }
+}
+
+impl<T> Drop for Arena<T> {
+    fn drop(&mut self) {
+        for number in 0..self.chunks.len() * CHUNK {
+            let mut place = self.place(number);
+            // SAFETY: the place is a slot of this arena, borrowed exclusively; live slots hold values.
+            unsafe {
+                if place.as_ref().is_live {
+                    place.as_mut().value.assume_init_drop();
+                }
+            }
+        }
+        for chunk in &self.chunks {
+            // SAFETY: each chunk was leaked from a Box by `grow`.
+            drop(unsafe { Box::from_raw(chunk.as_ptr()) });
+        }
     }
 }
 
@@ -157,25 +196,42 @@ impl<T> Arena<T> {
 mod tests {
     use super::*;
 
+    fn arena<T>() -> Arena<T> {
+        // SAFETY: each test has one arena.
+        unsafe { Arena::new() }
+    }
+
     #[test]
     fn a_removed_identifier_is_void() {
-        let mut arena = Arena::new();
+        let mut arena = arena();
         let first = arena.insert(1);
         assert_eq!(arena.remove(first), Some(1));
         let second = arena.insert(2);
         assert_eq!(arena.get(first), None);
         assert_eq!(arena.get(second), Some(&2));
         assert_eq!(arena.remove(first), None);
+        assert_eq!(arena.len(), 1);
     }
 
     #[test]
     fn objects_stay_where_they_are() {
-        let mut arena = Arena::new();
+        let mut arena = arena();
         let first = arena.insert(0usize);
         let address = core::ptr::from_ref(arena.get(first).unwrap());
         let others: Vec<_> = (1..1000).map(|n| arena.insert(n)).collect();
         assert_eq!(address, core::ptr::from_ref(arena.get(first).unwrap()));
         assert_eq!(arena.ids().count(), 1000);
         assert!(others.iter().enumerate().all(|(n, &id)| arena.get(id) == Some(&(n + 1))));
+    }
+
+    #[test]
+    fn objects_are_dropped_with_the_arena() {
+        let counter = alloc::rc::Rc::new(());
+        let mut arena = arena();
+        let ids: Vec<_> = (0..40).map(|_| arena.insert(counter.clone())).collect();
+        arena.remove(ids[7]);
+        assert_eq!(alloc::rc::Rc::strong_count(&counter), 40);
+        drop(arena);
+        assert_eq!(alloc::rc::Rc::strong_count(&counter), 1);
     }
 }

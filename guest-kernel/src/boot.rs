@@ -103,7 +103,7 @@ pub fn start(boot_info: u64) {
     log::info!("memory .......... {} MiB, {} MiB of it for the kernel", total >> 20, own >> 20);
 
     let mut kernel = Kernel {
-        objects: Objects::default(),
+        objects: Objects::new(),
         frames,
         epoch: 0,
         current: None,

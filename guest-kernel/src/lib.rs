@@ -20,7 +20,7 @@
 //! * Links are generational identifiers: whoever follows one finds the object or nothing ([`objects`]).
 //! * Tables read by the hardware hold nothing that the Mappings do not say ([`memory::hierarchy`]).
 //! * Kernel memory in use is charged to some Space's account, and no subtree uses more than its root was given ([`account`]).
-//! * `unsafe` stands in [`arch`] only.
+//! * `unsafe` stands in [`arch`] and [`arena`] only, but for the promise with which [`objects`] makes its arenas.
 #![cfg_attr(not(test), no_std)]
 #![deny(unsafe_code)]
 
@@ -29,6 +29,7 @@ extern crate alloc;
 pub mod account;
 #[allow(unsafe_code)]
 pub mod arch;
+#[allow(unsafe_code)]
 pub mod arena;
 pub mod boot;
 pub mod calls;

@@ -95,7 +95,6 @@ pub struct Place {
 }
 
 /// All objects.
-#[derive(Default)]
 pub struct Objects {
     /// Spaces.
     pub spaces: Arena<Space>,
@@ -116,6 +115,24 @@ pub struct Objects {
 }
 
 impl Objects {
+    /// No objects.
+    #[allow(unsafe_code)]
+    pub fn new() -> Self {
+        // SAFETY: the fields below are the only arenas of the kernel, one for each type, and there is one kernel.
+        unsafe {
+            Self {
+                spaces: Arena::new(),
+                regions: Arena::new(),
+                mappings: Arena::new(),
+                ports: Arena::new(),
+                portsets: Arena::new(),
+                threads: Arena::new(),
+                references: Arena::new(),
+                places: BTreeMap::new(),
+            }
+        }
+    }
+
     /// The object at a physical address.
     pub fn at(&self, address: HostPhysical) -> Option<Object> {
         self.places.get(&address.get()).map(|place| place.object)
