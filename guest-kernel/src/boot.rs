@@ -5,7 +5,7 @@ use crate::arch::physical::{self, Frame};
 use crate::arch::{apic, cpu, descriptor, entry, extended, heap, monitor};
 use crate::arena::Id;
 use crate::fault::ChargedTables;
-use crate::kernel::{self, Kernel};
+use crate::kernel::Kernel;
 use crate::memory::frames::FramePool;
 use crate::memory::hierarchy::{Mapping, Region, Space, link_mapping};
 use crate::memory::page_table::PageTable;
@@ -45,7 +45,7 @@ struct Free {
 }
 
 /// Brings everything up; the root nester's thread is ready afterwards.
-pub fn start(boot_info: u64) {
+pub fn start(boot_info: u64) -> Kernel {
     physical::set_end(boot_info.wrapping_sub(DIRECT_MAP) + PAGE_SIZE);
     let bytes = physical::permanent(HostPhysical::new(boot_info.wrapping_sub(DIRECT_MAP)), size_of::<BootInfo>());
     let info = bytes.and_then(|bytes| BootInfo::ref_from_bytes(bytes).ok());
@@ -124,7 +124,7 @@ pub fn start(boot_info: u64) {
         "root nester ..... started, {} us after the monitor",
         (cpu::time() - info.started) / (frequency / 1_000_000).max(1)
     );
-    kernel::install(kernel);
+    kernel
 }
 
 impl Kernel {
@@ -189,7 +189,7 @@ impl Kernel {
         }
 
         let mut thread = Thread::new((root, 0));
-        thread.space = Some(root);
+        thread.join(root);
         thread.stopped = false;
         thread.registers.rip = entry;
         thread.registers.rsp = STACK_TOP;

@@ -1,6 +1,6 @@
 //! The kernel's state, and what happens at each entry.
 
-use crate::arch::entry::{self, Current, SYSTEM_CALL};
+use crate::arch::entry::{self, Current};
 use crate::arch::physical::Frame;
 use crate::arch::{apic, cpu, descriptor};
 use crate::arena::Id;
@@ -12,8 +12,6 @@ use crate::space::Contents;
 use crate::thread::Thread;
 use alloc::vec::Vec;
 use protocols::address::HostPhysical;
-use protocols::api::Call;
-use protocols::virtual_cpu::register::RAX;
 
 /// A page for lists that the monitor reads and writes.
 pub type ListPage = [u64; 512];
@@ -52,22 +50,6 @@ pub struct Kernel {
     pub list: Frame<ListPage>,
 }
 
-static KERNEL: spin::Mutex<Option<Kernel>> = spin::Mutex::new(None);
-
-/// Puts the kernel's state in place.
-pub fn install(kernel: Kernel) {
-    *KERNEL.lock() = Some(kernel);
-}
-
-/// Runs `action` on the kernel's state.
-#[inline]
-pub fn with<T>(action: impl FnOnce(&mut Kernel) -> T) -> T {
-    match KERNEL.lock().as_mut() {
-        Some(kernel) => action(kernel),
-        None => crate::stop(format_args!("entered before the start")),
-    }
-}
-
 impl Kernel {
     /// The memory hierarchy.
     #[inline]
@@ -80,14 +62,16 @@ impl Kernel {
         self.ram.iter().any(|&(start, end)| (start..end).contains(&address))
     }
 
-    /// Handles an entry from ring 3: the running thread's registers say what it was.
-    #[inline]
-    pub fn entered(&mut self) {
-        let Some(id) = self.current else { return };
+    /// Handles a system call of the running thread.
+    #[inline(always)]
+    pub fn system_call(&mut self, id: Id<Thread>) {
+        self.call(id);
+    }
+
+    /// Handles an interrupt or exception of the running thread: its registers say which.
+    pub fn interrupted(&mut self, id: Id<Thread>) {
         let Some(thread) = self.objects.threads.get(id) else { return };
         match thread.registers.vector {
-            SYSTEM_CALL if thread.registers.gpr[RAX] == Call::ThreadSelf as u64 => self.thread_self(id),
-            SYSTEM_CALL => self.call(id),
             vector @ 0..32 => self.native_exception(id, vector),
             vector => {
                 apic::end_of_interrupt(vector as u8);

@@ -261,7 +261,7 @@ impl Kernel {
             self.abandon_client(thread_id);
             self.destroy_virtual_cpu(thread_id);
             if let Some(thread) = self.objects.threads.get_mut(thread_id) {
-                thread.space = None;
+                thread.leave();
                 thread.stopped = true;
                 thread.client = Client::Nobody;
             }

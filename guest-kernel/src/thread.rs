@@ -95,6 +95,18 @@ impl Thread {
         }
     }
 
+    /// Puts it into a Space.
+    pub fn join(&mut self, space: Id<Space>) {
+        self.space = Some(space);
+        self.registers.self_address = if space == self.home.0 { self.home.1 } else { 0 };
+    }
+
+    /// Takes it out of its Space.
+    pub fn leave(&mut self) {
+        self.space = None;
+        self.registers.self_address = 0;
+    }
+
     /// Its general registers.
     #[inline]
     pub fn gpr(&self) -> &[u64; 16] {

@@ -6,6 +6,7 @@
 use super::cpu;
 use super::entry;
 use core::cell::UnsafeCell;
+use core::mem::offset_of;
 use x86::dtables::{DescriptorTablePointer, lgdt, lidt};
 
 /// Kernel code.
@@ -43,8 +44,11 @@ struct TaskState {
 /// Offset that puts the port bitmap beyond the segment's limit: no port is allowed.
 const NO_PORTS: u16 = u16::MAX;
 const PORTS: u16 = 104;
+/// Where in [`TABLES`] stands where entries from ring 3 store the registers: just below that address.
+pub(super) const ENTRY_STACK: usize = offset_of!(Tables, task) + offset_of!(TaskState, stack0);
 
-struct Tables {
+#[repr(C)]
+pub(super) struct Tables {
     segments: UnsafeCell<[u64; 10]>,
     interrupts: UnsafeCell<[u128; 256]>,
     task: UnsafeCell<TaskState>,
@@ -53,7 +57,8 @@ struct Tables {
 // SAFETY: there is one CPU, and the kernel runs with interrupts off.
 unsafe impl Sync for Tables {}
 
-static TABLES: Tables = Tables {
+/// The tables of the CPU.
+pub(super) static TABLES: Tables = Tables {
     segments: UnsafeCell::new([
         0,
         0,

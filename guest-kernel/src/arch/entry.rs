@@ -4,21 +4,29 @@
 //! [`Registers`]: the stack pointer of the entry is the end of that structure. The one kernel stack begins anew at each entry.
 //! Interrupts in ring 0 (which happen only where the kernel waits for them) are recorded in [`take_pending`].
 
-use super::{apic, cpu, descriptor};
+use super::{apic, cpu, descriptor, lock};
+use crate::arena::Id;
+use crate::kernel::Kernel;
+use crate::thread::Thread;
 use core::arch::{global_asm, naked_asm};
 use core::cell::UnsafeCell;
+use core::mem::offset_of;
 use core::sync::atomic::{AtomicU64, Ordering};
+use protocols::api::{Call, Status};
+use protocols::virtual_cpu::register::{RAX, RDI};
 
 /// A native thread's registers as the entry code stores them.
 #[derive(Clone, Copy, Debug)]
 #[repr(C, align(16))]
 pub struct Registers {
-    padding: u64,
-    /// General registers in the order of their encoding; the place of RSP is unused.
+    /// What `thread_self` returns.
+    pub self_address: u64,
+    /// General registers in the order of their encoding; the place of RSP is unused. After a system call RCX and R11 are
+    /// undefined, so those of an earlier entry stand there.
     pub gpr: [u64; 16],
     /// What led to the kernel: an interrupt vector, or [`SYSTEM_CALL`].
     pub vector: u64,
-    /// Error code of an exception, else 0.
+    /// Error code of an exception.
     pub error: u64,
     /// Instruction pointer.
     pub rip: u64,
@@ -30,7 +38,8 @@ pub struct Registers {
     ss: u64,
 }
 
-const _: () = assert!(size_of::<Registers>() == 192);
+const _: () = assert!(size_of::<Registers>() == SIZE);
+const SIZE: usize = 192;
 
 /// [`Registers::vector`] of a system call. Registers that carry it leave the kernel by `SYSRET`, all others by `IRETQ`.
 pub const SYSTEM_CALL: u64 = 256;
@@ -44,7 +53,7 @@ impl Registers {
     /// Registers of a thread that has not run yet.
     pub const fn new() -> Self {
         Self {
-            padding: 0,
+            self_address: 0,
             gpr: [0; 16],
             vector: WHOLE,
             error: 0,
@@ -78,14 +87,8 @@ unsafe impl Sync for Stack {}
 static KERNEL_STACK: Stack = Stack(UnsafeCell::new([0; STACK_SIZE]));
 static FAULT_STACK: Stack = Stack(UnsafeCell::new([0; STACK_SIZE]));
 
-/// What the entry code needs of this CPU.
-#[repr(C)]
-struct PerCpu {
-    registers_end: AtomicU64,
-    user_stack: AtomicU64,
-}
-
-static CPU: PerCpu = PerCpu { registers_end: AtomicU64::new(0), user_stack: AtomicU64::new(0) };
+/// Where a system call leaves the stack pointer of ring 3 while the entry code has no register for it.
+static USER_STACK: AtomicU64 = AtomicU64::new(0);
 
 /// Interrupt vectors taken in ring 0 and not looked at yet, from vector 32 on: one bit each.
 static PENDING: [AtomicU64; 4] = [const { AtomicU64::new(0) }; 4];
@@ -103,13 +106,11 @@ impl Current {
         Self { address: core::ptr::from_ref(registers) as u64 }
     }
 
-    /// Makes it the place where the next entry from ring 3 stores; returns the address of the general registers.
+    /// Makes it the place where the next entry from ring 3 stores; returns its address.
     #[inline]
     fn load(self) -> u64 {
-        let end = self.address + size_of::<Registers>() as u64;
-        CPU.registers_end.store(end, Ordering::Relaxed);
-        descriptor::set_entry_stack(end);
-        self.address + core::mem::offset_of!(Registers, gpr) as u64
+        descriptor::set_entry_stack(self.address + SIZE as u64);
+        self.address
     }
 }
 
@@ -153,7 +154,6 @@ unsafe extern "C" fn _start() -> ! {
         "lea rsp, [rip + {stack} + {size}]",
         "xor ebp, ebp",
         "call {start}",
-        "mov rdi, rax",
         "jmp {leave}",
         stack = sym KERNEL_STACK, size = const STACK_SIZE, start = sym start, leave = sym leave_kernel,
     )
@@ -162,78 +162,123 @@ unsafe extern "C" fn _start() -> ! {
 /// Called once: brings the kernel up and returns the registers of the first thread.
 #[cfg_attr(not(target_os = "none"), allow(dead_code))]
 extern "C" fn start(boot_info: u64) -> u64 {
-    crate::boot::start(boot_info);
-    crate::kernel::with(|kernel| leave_to(kernel))
+    lock::install(crate::boot::start(boot_info));
+    lock::with(|kernel| kernel.next_native().load())
 }
 
-/// Called at every entry from ring 3, with the address of the general registers, stored in the running thread. Returns that of
-/// those to load.
-extern "C" fn enter(registers: u64) -> u64 {
-    crate::kernel::with(|kernel| {
+/// Called at every system call with the running thread's registers. Returns the address of those to load.
+extern "C" fn system_call(registers: &mut Registers) -> u64 {
+    if registers.gpr[RAX] == Call::ThreadSelf as u64 {
+        registers.gpr[RDI] = registers.self_address;
+        registers.gpr[RAX] = Status::Ok as u64;
+        return Current::of(registers).address;
+    }
+    enter(registers, Kernel::system_call)
+}
+
+/// Called at every other entry from ring 3.
+extern "C" fn interrupt(registers: &Registers) -> u64 {
+    enter(registers, Kernel::interrupted)
+}
+
+/// Lets the kernel handle an entry, then finds the thread to run next, running machines and waiting here. Returns the
+/// address of its registers.
+#[inline(always)]
+fn enter(registers: &Registers, handle: impl FnOnce(&mut Kernel, Id<Thread>)) -> u64 {
+    let address = Current::of(registers).address;
+    lock::with(|kernel| {
         let running = kernel.current;
-        kernel.entered();
+        if let Some(thread) = running {
+            handle(kernel, thread);
+        }
         // The CPU is still loaded for a thread that goes on after its own entry.
-        if kernel.current == running { registers } else { leave_to(kernel) }
+        if kernel.current == running { address } else { kernel.next_native().load() }
     })
 }
 
-/// Finds the thread to run next, running machines and waiting here, and returns the address of its stored registers.
-#[inline]
-fn leave_to(kernel: &mut crate::kernel::Kernel) -> u64 {
-    kernel.next_native().load()
-}
-
+/// The registers lie below the stack pointer that the task state gives. RCX and R11 hold RIP and RFLAGS.
 #[unsafe(naked)]
 unsafe extern "C" fn system_call_entry() {
     naked_asm!(
-        "mov [rip + {cpu} + 8], rsp",
-        "mov rsp, [rip + {cpu}]",
-        "push {ss}",
-        "push [rip + {cpu} + 8]",
-        "push r11",
-        "push {cs}",
-        "push rcx",
-        "push 0",
-        "push {vector}",
-        "jmp {store}",
-        cpu = sym CPU, ss = const descriptor::USER_DATA, cs = const descriptor::USER_CODE,
-        vector = const SYSTEM_CALL, store = sym store_and_enter,
+        "mov [rip + {user_stack}], rsp",
+        "mov rsp, [rip + {tables} + {entry_stack}]",
+        "mov [rsp - {size} + {rip}], rcx",
+        "mov rcx, [rip + {user_stack}]",
+        "mov [rsp - {size} + {rflags}], r11",
+        "mov [rsp - {size} + {rsp}], rcx",
+        "mov dword ptr [rsp - {size} + {vector}], {system_call_vector}",
+        "mov [rsp - {size} + 8], rax",
+        "mov [rsp - {size} + 24], rdx",
+        "mov [rsp - {size} + 32], rbx",
+        "mov [rsp - {size} + 48], rbp",
+        "mov [rsp - {size} + 56], rsi",
+        "mov [rsp - {size} + 64], rdi",
+        "mov [rsp - {size} + 72], r8",
+        "mov [rsp - {size} + 80], r9",
+        "mov [rsp - {size} + 88], r10",
+        "mov [rsp - {size} + 104], r12",
+        "mov [rsp - {size} + 112], r13",
+        "mov [rsp - {size} + 120], r14",
+        "mov [rsp - {size} + 128], r15",
+        "lea rdi, [rsp - {size}]",
+        "lea rsp, [rip + {stack} + {stack_size}]",
+        "call {system_call}",
+        "jmp {leave}",
+        user_stack = sym USER_STACK, tables = sym descriptor::TABLES, entry_stack = const descriptor::ENTRY_STACK,
+        size = const SIZE, rip = const offset_of!(Registers, rip), rflags = const offset_of!(Registers, rflags),
+        rsp = const offset_of!(Registers, rsp), vector = const offset_of!(Registers, vector),
+        system_call_vector = const SYSTEM_CALL, stack = sym KERNEL_STACK, stack_size = const STACK_SIZE,
+        system_call = sym system_call, leave = sym leave_kernel,
     )
 }
 
+/// Stores the rest of the registers; the processor and the stub have pushed those from the vector on.
 #[unsafe(naked)]
 unsafe extern "C" fn store_and_enter() {
     naked_asm!(
         "push r15", "push r14", "push r13", "push r12", "push r11", "push r10", "push r9", "push r8",
         "push rdi", "push rsi", "push rbp", "push rsp", "push rbx", "push rdx", "push rcx", "push rax",
-        "mov rdi, rsp",
+        "lea rdi, [rsp - 8]",
         "lea rsp, [rip + {stack} + {size}]",
-        "xor ebp, ebp",
         // Interrupt gates leave the direction flag as ring 3 had it.
         "cld",
-        "call {enter}",
-        "mov rdi, rax",
+        "call {interrupt}",
         "jmp {leave}",
-        stack = sym KERNEL_STACK, size = const STACK_SIZE, enter = sym enter, leave = sym leave_kernel,
+        stack = sym KERNEL_STACK, size = const STACK_SIZE, interrupt = sym interrupt, leave = sym leave_kernel,
     )
 }
 
-/// RDI: the general registers to load, followed by the rest of [`Registers`].
+/// RAX: the address of the [`Registers`] to load.
 #[unsafe(naked)]
 unsafe extern "C" fn leave_kernel() -> ! {
     naked_asm!(
-        "mov rsp, rdi",
+        "cmp dword ptr [rax + {vector}], {system_call_vector}",
+        "jne 2f",
+        "mov rdx, [rax + 24]",
+        "mov rbx, [rax + 32]",
+        "mov rbp, [rax + 48]",
+        "mov rsi, [rax + 56]",
+        "mov rdi, [rax + 64]",
+        "mov r8, [rax + 72]",
+        "mov r9, [rax + 80]",
+        "mov r10, [rax + 88]",
+        "mov r12, [rax + 104]",
+        "mov r13, [rax + 112]",
+        "mov r14, [rax + 120]",
+        "mov r15, [rax + 128]",
+        "mov rcx, [rax + {rip}]",
+        "mov r11, [rax + {rflags}]",
+        "mov rsp, [rax + {rsp}]",
+        "mov rax, [rax + 8]",
+        "sysretq",
+        "2: lea rsp, [rax + 8]",
         "pop rax", "pop rcx", "pop rdx", "pop rbx", "lea rsp, [rsp + 8]", "pop rbp", "pop rsi", "pop rdi",
         "pop r8", "pop r9", "pop r10", "pop r11", "pop r12", "pop r13", "pop r14", "pop r15",
-        "cmp dword ptr [rsp], {vector}",
-        "jne 2f",
-        "mov rcx, [rsp + 16]",
-        "mov r11, [rsp + 32]",
-        "mov rsp, [rsp + 40]",
-        "sysretq",
-        "2: add rsp, 16",
+        "add rsp, 16",
         "iretq",
-        vector = const SYSTEM_CALL,
+        vector = const offset_of!(Registers, vector), system_call_vector = const SYSTEM_CALL,
+        rip = const offset_of!(Registers, rip), rflags = const offset_of!(Registers, rflags),
+        rsp = const offset_of!(Registers, rsp),
     )
 }
 

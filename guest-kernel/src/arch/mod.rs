@@ -6,6 +6,7 @@ pub mod descriptor;
 pub mod entry;
 pub mod extended;
 pub mod heap;
+mod lock;
 pub mod monitor;
 pub mod physical;
 

@@ -96,12 +96,10 @@ impl Kernel {
         }
     }
 
-    /// `thread_self`.
-    #[inline]
-    pub fn thread_self(&mut self, id: Id<Thread>) {
+    /// `thread_self`. Native threads are answered at the entry.
+    fn thread_self(&mut self, id: Id<Thread>) {
         let Some(thread) = self.objects.threads.get_mut(id) else { return };
-        let address = if thread.space == Some(thread.home.0) { thread.home.1 } else { 0 };
-        thread.gpr_mut()[RDI] = address;
+        thread.gpr_mut()[RDI] = thread.registers.self_address;
         thread.finish(Status::Ok as u64);
     }
 

@@ -68,7 +68,7 @@ impl Kernel {
                 return Ok(status);
             }
             if let Some(thread) = self.objects.threads.get_mut(target) {
-                thread.space = Some(space);
+                thread.join(space);
             }
         }
         if state != 0 {
