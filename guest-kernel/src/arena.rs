@@ -16,8 +16,7 @@ use core::ptr::NonNull;
 /// Identifies an object of type `T`, or one that has been.
 pub struct Id<T> {
     slot: NonNull<Slot<T>>,
-    generation: u32,
-    number: u32,
+    key: u64,
 }
 
 // SAFETY: an identifier is a name. Only an arena, to which the access rules of Rust apply, follows it.
@@ -35,26 +34,26 @@ impl<T> Copy for Id<T> {}
 impl<T> PartialEq for Id<T> {
     #[inline]
     fn eq(&self, other: &Self) -> bool {
-        self.slot == other.slot && self.generation == other.generation
+        self.slot == other.slot && self.key == other.key
     }
 }
 impl<T> Eq for Id<T> {}
 impl<T> fmt::Debug for Id<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}.{}", self.number, self.generation)
+        write!(f, "{}.{}", self.key >> 32, self.key as u32)
     }
 }
 
 struct Slot<T> {
-    /// That of the object in it, or of the next one.
-    generation: u32,
-    number: u32,
+    /// That of the object in it, or of the next one: its number in the high half, its generation in the low one.
+    key: u64,
     is_live: bool,
     next_free: Option<NonNull<Slot<T>>>,
     value: MaybeUninit<T>,
 }
 
 const CHUNK: usize = 16;
+const GENERATION: u64 = u32::MAX as u64;
 
 /// A growing set of `T`s that stay where they are.
 pub struct Arena<T> {
@@ -97,7 +96,7 @@ impl<T> Arena<T> {
         slot.value.write(value);
         slot.is_live = true;
         self.count += 1;
-        Id { slot: place, generation: slot.generation, number: slot.number }
+        Id { slot: place, key: slot.key }
     }
 
     /// Takes the object out; its identifier is void from now on.
@@ -105,10 +104,10 @@ impl<T> Arena<T> {
         let mut place = id.slot;
         // SAFETY: by the promise of `new`, the slot is this arena's, borrowed exclusively.
         let slot = unsafe { place.as_mut() };
-        if slot.generation != id.generation {
+        if slot.key != id.key {
             return None;
         }
-        slot.generation = slot.generation.wrapping_add(1);
+        slot.key = slot.key & !GENERATION | (slot.key + 1) & GENERATION;
         slot.is_live = false;
         slot.next_free = self.first_free;
         self.first_free = Some(place);
@@ -122,8 +121,8 @@ impl<T> Arena<T> {
     pub fn get(&self, id: Id<T>) -> Option<&T> {
         // SAFETY: by the promise of `new`, the slot is this arena's, which is borrowed.
         let slot = unsafe { id.slot.as_ref() };
-        // SAFETY: only `insert` makes identifiers, with a value in the slot; `remove` changes the generation.
-        (slot.generation == id.generation).then(|| unsafe { slot.value.assume_init_ref() })
+        // SAFETY: only `insert` makes identifiers, with a value in the slot; `remove` changes the key.
+        (slot.key == id.key).then(|| unsafe { slot.value.assume_init_ref() })
     }
 
     /// The object, if it exists.
@@ -133,7 +132,23 @@ impl<T> Arena<T> {
         // SAFETY: as in `get`, borrowed exclusively.
         let slot = unsafe { place.as_mut() };
         // SAFETY: as in `get`.
-        (slot.generation == id.generation).then(|| unsafe { slot.value.assume_init_mut() })
+        (slot.key == id.key).then(|| unsafe { slot.value.assume_init_mut() })
+    }
+
+    /// Two different objects, if both exist.
+    #[inline]
+    pub fn pair_mut(&mut self, first: Id<T>, second: Id<T>) -> Option<(&mut T, &mut T)> {
+        if first.slot == second.slot {
+            return None;
+        }
+        let (mut one, mut other) = (first.slot, second.slot);
+        // SAFETY: as in `get_mut`; the slots are different ones.
+        let (one, other) = unsafe { (one.as_mut(), other.as_mut()) };
+        if one.key != first.key || other.key != second.key {
+            return None;
+        }
+        // SAFETY: as in `get`.
+        Some(unsafe { (one.value.assume_init_mut(), other.value.assume_init_mut()) })
     }
 
     /// All identifiers.
@@ -142,7 +157,7 @@ impl<T> Arena<T> {
         numbers.filter_map(|place| {
             // SAFETY: the place is a slot of this arena, which is borrowed.
             let slot = unsafe { place.as_ref() };
-            slot.is_live.then_some(Id { slot: place, generation: slot.generation, number: slot.number })
+            slot.is_live.then_some(Id { slot: place, key: slot.key })
         })
     }
 
@@ -155,9 +170,8 @@ impl<T> Arena<T> {
     #[cold]
     fn grow(&mut self) -> NonNull<Slot<T>> {
         let first = self.chunks.len() * CHUNK;
-        let slot = |offset| Slot {
-            generation: 1,
-            number: (first + offset) as u32,
+        let slot = |offset: usize| Slot {
+            key: ((first + offset) as u64) << 32 | 1,
             is_live: false,
             next_free: None,
             value: MaybeUninit::uninit(),
@@ -222,6 +236,18 @@ mod tests {
         assert_eq!(address, core::ptr::from_ref(arena.get(first).unwrap()));
         assert_eq!(arena.ids().count(), 1000);
         assert!(others.iter().enumerate().all(|(n, &id)| arena.get(id) == Some(&(n + 1))));
+    }
+
+    #[test]
+    fn pairs_are_of_two_different_objects() {
+        let mut arena = arena();
+        let (first, second) = (arena.insert(1), arena.insert(2));
+        let (one, other) = arena.pair_mut(first, second).unwrap();
+        core::mem::swap(one, other);
+        assert_eq!((arena.get(first), arena.get(second)), (Some(&2), Some(&1)));
+        assert_eq!(arena.pair_mut(first, first), None);
+        arena.remove(second);
+        assert_eq!(arena.pair_mut(first, second), None);
     }
 
     #[test]

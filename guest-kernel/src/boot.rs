@@ -1,6 +1,7 @@
 //! Bringing the kernel up, and the root nester's Space: all memory that the kernel does not keep.
 
 use crate::account::Account;
+use crate::arch::View;
 use crate::arch::physical::{self, Frame};
 use crate::arch::{apic, cpu, descriptor, entry, extended, heap, monitor};
 use crate::arena::Id;
@@ -109,7 +110,7 @@ pub fn start(boot_info: u64) -> Kernel {
         current: None,
         ready: Queue::default(),
         timer: Timer::new(frequency),
-        loaded: None,
+        loaded: View::default(),
         loaded_fs_base: 0,
         resident: None,
         system_call_registers: [entry::system_call_address(), descriptor::STAR, descriptor::FMASK],
@@ -143,6 +144,7 @@ impl Kernel {
         let Ok(table) = table else { stop(format_args!("no memory for the root nester")) };
         let mut space = Space::new(Contents::Native(table), account);
         space.ports = true;
+        let view = space.view();
         let root = self.objects.spaces.insert(space);
         let all = Rights::READ | Rights::WRITE | Rights::EXECUTE | Rights::CREATE_OBJECT;
 
@@ -189,7 +191,7 @@ impl Kernel {
         }
 
         let mut thread = Thread::new((root, 0));
-        thread.join(root);
+        thread.join(root, view);
         thread.stopped = false;
         thread.registers.rip = entry;
         thread.registers.rsp = STACK_TOP;

@@ -6,53 +6,52 @@ use crate::arch::{apic, cpu};
 use crate::arena::Id;
 use crate::kernel::Kernel;
 use crate::objects::{Port, Portset};
-use crate::thread::{Client, Thread, Wait};
+use crate::thread::{Thread, Wait};
 use protocols::api::{MessageKind, Status};
-use protocols::exception::MESSAGE_WORDS;
+use protocols::virtual_cpu::register::R15;
 
 impl Kernel {
-    /// Sends what `client` has to send to a Port, and lets it wait for the reply. The server runs at once if it is waiting.
-    /// False if there is no such Port.
+    /// Sends what `client` has to send to a Port, and lets it wait for the reply. A server that is waiting gets the CPU from the
+    /// client at once. False if there is no such Port.
     #[inline(always)]
-    pub fn send(&mut self, client: Id<Thread>, id: Id<Port>, kind: MessageKind) -> bool {
-        let Some(port) = self.objects.ports.get_mut(id) else { return false };
-        let (alias, portset) = (port.alias, port.portset);
-        let Some(thread) = self.objects.threads.get_mut(client) else { return true };
-        thread.sending = kind;
-        let words = thread.outgoing();
-        let server = match portset.and_then(|id| self.objects.portsets.get_mut(id)) {
-            Some(portset) => portset.servers.pop_front(&mut self.objects.threads),
-            None => None,
+    pub fn send(&mut self, client_id: Id<Thread>, port_id: Id<Port>, kind: MessageKind) -> bool {
+        let objects = &mut self.objects;
+        let Some(port) = objects.ports.get(port_id) else { return false };
+        let alias = port.alias;
+        let portset = port.portset.and_then(|id| objects.portsets.get_mut(id));
+        let server_id = portset.and_then(|portset| portset.servers.pop_front(&mut objects.threads));
+        let pair = server_id.and_then(|id| Some((id, objects.threads.pair_mut(client_id, id)?)));
+        let Some((server_id, (client, server))) = pair else {
+            self.wait_for_server(client_id, port_id, kind);
+            return true;
         };
-        match server.and_then(|id| self.objects.threads.get_mut(id).map(|server| (id, server))) {
-            Some((server_id, server)) => {
-                server.receive(alias, kind, &words);
-                server.wait = Wait::Nothing;
-                server.client = Client::Thread(client);
-                let can_run = !server.stopped;
-                if let Some(thread) = self.objects.threads.get_mut(client) {
-                    thread.wait = Wait::Reply(server_id);
-                }
-                if self.current == Some(client) {
-                    self.current = can_run.then_some(server_id);
-                } else {
-                    self.make_ready(server_id);
-                }
-            }
-            None => {
-                if let Some(thread) = self.objects.threads.get_mut(client) {
-                    thread.wait = Wait::Server(id);
-                }
-                if let Some(port) = self.objects.ports.get_mut(id) {
-                    port.clients.push_back(&mut self.objects.threads, client);
-                }
-                if self.current == Some(client) {
-                    self.current = None;
-                }
-                self.pend(id);
-            }
+        client.sending = kind;
+        client.wait = Wait::Reply(server_id);
+        server.receive(alias, client);
+        server.wait = Wait::Nothing;
+        server.client = Some(client_id);
+        if self.current == Some(client_id) {
+            self.current = (!server.stopped).then_some(server_id);
+        } else {
+            self.make_ready(server_id);
         }
         true
+    }
+
+    /// Lets a client wait until a server receives from the Port.
+    #[inline(never)]
+    fn wait_for_server(&mut self, client: Id<Thread>, port_id: Id<Port>, kind: MessageKind) {
+        if let Some(thread) = self.objects.threads.get_mut(client) {
+            thread.sending = kind;
+            thread.wait = Wait::Server(port_id);
+        }
+        if let Some(port) = self.objects.ports.get_mut(port_id) {
+            port.clients.push_back(&mut self.objects.threads, client);
+        }
+        if self.current == Some(client) {
+            self.current = None;
+        }
+        self.pend(port_id);
     }
 
     /// A Port has something for its servers: wakes one, or notes the Port for the next that asks.
@@ -107,31 +106,27 @@ impl Kernel {
         false
     }
 
-    fn take_message_of(&mut self, server: Id<Thread>, id: Id<Port>) -> bool {
-        let Some(port) = self.objects.ports.get_mut(id) else { return false };
+    fn take_message_of(&mut self, server_id: Id<Thread>, id: Id<Port>) -> bool {
+        let objects = &mut self.objects;
+        let Some(port) = objects.ports.get_mut(id) else { return false };
         let alias = port.alias;
-        let mut words = [0; MESSAGE_WORDS];
-        let (kind, client) = if port.line_fired {
-            port.line_fired = false;
-            let line = port.line.unwrap_or(0);
-            words[0] = line as u64;
-            (MessageKind::Interrupt, Client::Line(line))
-        } else if port.notification != 0 {
-            words[0] = core::mem::take(&mut port.notification);
-            (MessageKind::Notification, Client::Nobody)
-        } else if let Some(client) = port.clients.pop_front(&mut self.objects.threads) {
-            let Some(thread) = self.objects.threads.get_mut(client) else { return false };
-            thread.wait = Wait::Reply(server);
-            words = thread.outgoing();
-            (thread.sending, Client::Thread(client))
+        if port.line_fired || port.notification != 0 {
+            let Some(server) = objects.threads.get_mut(server_id) else { return false };
+            if core::mem::take(&mut port.line_fired) {
+                let line = port.line.unwrap_or(0);
+                server.receive_word(alias, MessageKind::Interrupt, u64::from(line));
+                server.line = Some(line);
+            } else {
+                server.receive_word(alias, MessageKind::Notification, core::mem::take(&mut port.notification));
+            }
         } else {
-            return false;
-        };
-        let more = port.line_fired || port.notification != 0 || port.clients.first().is_some();
-        if let Some(thread) = self.objects.threads.get_mut(server) {
-            thread.client = client;
-            thread.receive(alias, kind, &words);
+            let Some(client_id) = port.clients.pop_front(&mut objects.threads) else { return false };
+            let Some((client, server)) = objects.threads.pair_mut(client_id, server_id) else { return false };
+            client.wait = Wait::Reply(server_id);
+            server.receive(alias, client);
+            server.client = Some(client_id);
         }
+        let more = port.line_fired || port.notification != 0 || port.clients.first().is_some();
         if more {
             self.pend(id);
         }
@@ -140,73 +135,84 @@ impl Kernel {
 
     /// `ipc_wait_receive`: the next message, or waiting for it.
     #[inline(always)]
-    pub fn receive(&mut self, server: Id<Thread>, portset_id: Id<Portset>, deadline: u64) {
-        if self.objects.threads.get(server).is_some_and(|thread| thread.client != Client::Nobody) {
-            self.abandon_client(server);
-        }
-        if self.objects.portsets.get(portset_id).is_some_and(|portset| portset.first_pending.is_some())
-            && self.take_message(server, portset_id)
-        {
+    pub fn receive(&mut self, server_id: Id<Thread>, portset_id: Id<Portset>) {
+        let objects = &mut self.objects;
+        let Some(portset) = objects.portsets.get_mut(portset_id) else { return };
+        if portset.first_pending.is_some() && self.take_message(server_id, portset_id) {
             return;
         }
-        let Some(thread) = self.objects.threads.get_mut(server) else { return };
+        self.wait_for_message(server_id, portset_id);
+    }
+
+    #[inline(always)]
+    fn wait_for_message(&mut self, server_id: Id<Thread>, portset_id: Id<Portset>) {
+        let objects = &mut self.objects;
+        let Some(server) = objects.threads.get_mut(server_id) else { return };
+        let deadline = server.gpr()[R15];
         if deadline != 0 && deadline <= cpu::time() {
-            return thread.finish(Status::TimedOut as u64);
+            return server.finish(Status::TimedOut as u64);
         }
-        thread.wait = Wait::Message(portset_id);
-        thread.deadline = deadline;
-        let timed = thread.timed;
-        if let Some(portset) = self.objects.portsets.get_mut(portset_id) {
-            portset.servers.push_back(&mut self.objects.threads, server);
+        server.wait = Wait::Message(portset_id);
+        server.deadline = deadline;
+        let timed = server.timed;
+        if let Some(portset) = objects.portsets.get_mut(portset_id) {
+            portset.servers.push_back(&mut objects.threads, server_id);
         }
         if deadline != 0 {
-            self.set_deadline(server, deadline, timed);
+            self.set_deadline(server_id, deadline, timed);
         }
-        if self.current == Some(server) {
+        if self.current == Some(server_id) {
             self.current = None;
         }
     }
 
     /// `ipc_reply`: gives the words in the server's registers to its client. Returns the client if it can go on now.
     #[inline(always)]
-    pub fn reply(&mut self, server: Id<Thread>) -> Result<Option<Id<Thread>>, Status> {
-        let Some(thread) = self.objects.threads.get_mut(server) else { return Err(Status::Disconnected) };
-        let words = thread.words();
-        match core::mem::take(&mut thread.client) {
-            Client::Nobody => Err(Status::Disconnected),
-            Client::Line(line) => {
-                apic::unmask_line(line);
-                Ok(None)
-            }
-            Client::Thread(id) => {
-                let Some(client) = self.objects.threads.get_mut(id) else { return Err(Status::Disconnected) };
-                if client.wait != Wait::Reply(server) {
-                    return Err(Status::Disconnected);
-                }
+    pub fn reply(&mut self, server_id: Id<Thread>) -> Result<Option<Id<Thread>>, Status> {
+        let threads = &mut self.objects.threads;
+        let Some(server) = threads.get_mut(server_id) else { return Err(Status::Disconnected) };
+        let Some(client_id) = server.client.take() else {
+            let line = server.line.take().ok_or(Status::Disconnected)?;
+            apic::unmask_line(line);
+            return Ok(None);
+        };
+        match threads.pair_mut(client_id, server_id) {
+            Some((client, server)) if client.wait.is_for_reply_of(server_id) => {
                 client.wait = Wait::Nothing;
-                match client.sending {
-                    MessageKind::Call => {
-                        client.answer(&words, Status::Ok as u64, |_| ());
-                        Ok(Some(id))
-                    }
-                    _ => Ok(self.keeper_replied(id, &words).then_some(id)),
+                if client.sending == MessageKind::Call {
+                    client.answered(server);
+                    return Ok(Some(client_id));
                 }
+                let words = server.words();
+                Ok(self.keeper_replied(client_id, &words).then_some(client_id))
             }
+            _ => Err(Status::Disconnected),
+        }
+    }
+
+    /// `ipc_reply_wait_receive`. The client that can go on gets the CPU from the server if that has to wait.
+    #[inline(always)]
+    pub fn reply_and_receive(&mut self, server: Id<Thread>, portset: Id<Portset>) {
+        let client = self.reply(server).ok().flatten();
+        self.receive(server, portset);
+        match client {
+            Some(client) if self.current.is_none() => self.hand_over(client),
+            Some(client) => self.make_ready(client),
+            None => {}
         }
     }
 
     /// Ends the call of whoever a server has not replied to.
-    #[cold]
+    #[inline(never)]
     pub fn abandon_client(&mut self, server: Id<Thread>) {
         let Some(thread) = self.objects.threads.get_mut(server) else { return };
-        match core::mem::take(&mut thread.client) {
-            Client::Nobody => {}
-            Client::Line(line) => apic::unmask_line(line),
-            Client::Thread(id) => {
-                if self.objects.threads.get(id).is_some_and(|client| client.wait == Wait::Reply(server)) {
-                    self.fail_client(id);
-                }
-            }
+        if let Some(line) = thread.line.take() {
+            apic::unmask_line(line);
+        }
+        if let Some(client) = thread.client.take()
+            && self.objects.threads.get(client).is_some_and(|client| client.wait.is_for_reply_of(server))
+        {
+            self.fail_client(client);
         }
     }
 

@@ -1,11 +1,12 @@
 //! The kernel's state, and what happens at each entry.
 
-use crate::arch::entry::{self, Current};
+use crate::arch::View;
+use crate::arch::entry::{self, Resume};
 use crate::arch::physical::Frame;
 use crate::arch::{apic, cpu, descriptor};
 use crate::arena::Id;
 use crate::memory::frames::FramePool;
-use crate::memory::hierarchy::{Hierarchy, Space};
+use crate::memory::hierarchy::Hierarchy;
 use crate::objects::{Objects, Port, Queue};
 use crate::schedule::Timer;
 use crate::space::Contents;
@@ -30,8 +31,8 @@ pub struct Kernel {
     pub ready: Queue,
     /// Time slices and deadlines.
     pub timer: Timer,
-    /// The Space whose page tables are loaded.
-    pub loaded: Option<Id<Space>>,
+    /// The native Space that the CPU is loaded for.
+    pub loaded: View,
     /// The FS base as it is now.
     pub loaded_fs_base: u64,
     /// The thread whose extended virtual CPU state is in the CPU.
@@ -64,46 +65,75 @@ impl Kernel {
 
     /// Handles a system call of the running thread.
     #[inline(always)]
-    pub fn system_call(&mut self, id: Id<Thread>) {
-        self.call(id);
+    pub fn system_call(&mut self) -> Resume {
+        match self.fast_path() {
+            Some(resume) => resume,
+            None => self.general_path(),
+        }
+    }
+
+    #[inline(never)]
+    fn general_path(&mut self) -> Resume {
+        if let Some(id) = self.current {
+            self.call(id);
+        }
+        self.next_native()
     }
 
     /// Handles an interrupt or exception of the running thread: its registers say which.
-    pub fn interrupted(&mut self, id: Id<Thread>) {
-        let Some(thread) = self.objects.threads.get(id) else { return };
-        match thread.registers.vector {
-            vector @ 0..32 => self.native_exception(id, vector),
-            vector => {
-                apic::end_of_interrupt(vector as u8);
-                self.interrupt(vector as u8);
+    pub fn interrupted(&mut self) -> Resume {
+        if let Some((id, thread)) = self.current.and_then(|id| Some((id, self.objects.threads.get(id)?))) {
+            match thread.registers.vector {
+                vector @ 0..32 => self.native_exception(id, vector),
+                vector => {
+                    apic::end_of_interrupt(vector as u8);
+                    self.interrupt(vector as u8);
+                }
             }
         }
+        self.next_native()
     }
 
-    /// Runs virtual CPUs, or waits, until a native thread is to run, and loads the CPU for it. Returns its registers.
-    #[inline]
-    pub fn next_native(&mut self) -> Current {
+    /// Runs virtual CPUs, or waits, until a native thread is to run, and loads the CPU for it.
+    #[inline(never)]
+    pub fn next_native(&mut self) -> Resume {
         loop {
             let thread = self.current.and_then(|id| self.objects.threads.get(id));
-            let Some(thread) = thread.filter(|thread| thread.virtual_cpu.is_none() && !thread.stopped) else {
+            let Some(thread) = thread.filter(|thread| thread.view.exists() && !thread.stopped) else {
                 self.run_until_native();
                 continue;
             };
-            let (space, fs_base, registers) = (thread.space, thread.fs_base, Current::of(&thread.registers));
-            if self.loaded != space {
-                self.load_space(space);
-            }
-            if self.loaded_fs_base != fs_base {
-                self.loaded_fs_base = fs_base;
-                cpu::set_fs_base(fs_base);
-            }
+            let (view, fs_base, resume) = (thread.view, thread.fs_base, Resume::thread(&thread.registers));
+            self.load_cpu(view, fs_base);
             if !self.native_system_calls {
-                self.native_system_calls = true;
-                let own = [entry::system_call_address(), descriptor::STAR, descriptor::FMASK];
-                self.set_system_call_registers(own);
+                self.restore_system_calls();
             }
-            return registers;
+            return resume;
         }
+    }
+
+    /// Loads the CPU for a native thread.
+    #[inline(always)]
+    pub fn load_cpu(&mut self, view: View, fs_base: u64) {
+        if self.loaded != view {
+            self.loaded = view;
+            view.load();
+        }
+        if self.loaded_fs_base != fs_base {
+            self.loaded_fs_base = fs_base;
+            cpu::set_fs_base(fs_base);
+        }
+    }
+
+    /// Whether the CPU is loaded for the Space with these contents.
+    pub fn is_loaded(&self, contents: &Contents) -> bool {
+        matches!(contents, Contents::Native(table) if self.loaded.is_of(table.root()))
+    }
+
+    #[inline(never)]
+    fn restore_system_calls(&mut self) {
+        self.native_system_calls = true;
+        self.set_system_call_registers([entry::system_call_address(), descriptor::STAR, descriptor::FMASK]);
     }
 
     #[inline(never)]
@@ -113,17 +143,8 @@ impl Kernel {
             match self.objects.threads.get(id) {
                 None => self.current = None,
                 Some(thread) if thread.stopped => self.current = None,
-                Some(thread) if thread.virtual_cpu.is_none() => return,
+                Some(thread) if thread.view.exists() => return,
                 Some(_) => self.run_virtual_cpu(id),
-            }
-        }
-    }
-
-    fn load_space(&mut self, id: Option<Id<Space>>) {
-        if let Some(space) = id.and_then(|id| self.objects.spaces.get(id)) {
-            if let Contents::Native(table) = &space.contents {
-                crate::arch::load_space(table.root(), space.ports);
-                self.loaded = id;
             }
         }
     }

@@ -33,6 +33,7 @@ pub mod arch;
 pub mod arena;
 pub mod boot;
 pub mod calls;
+pub mod fast_path;
 pub mod fault;
 pub mod ipc;
 pub mod kernel;

@@ -1,7 +1,7 @@
 //! Objects come and go: creation at an address, destruction with everything that hangs on an object.
 
 use crate::account::Account;
-use crate::arch::heap;
+use crate::arch::{View, heap};
 use crate::arena::Id;
 use crate::calls::Stop;
 use crate::fault::ChargedTables;
@@ -10,7 +10,7 @@ use crate::memory::hierarchy::{Mapping, Piece, Region, Space, withdraw};
 use crate::memory::page_table::PageTable;
 use crate::objects::{Object, Place, Port, Portset, Reference};
 use crate::space::Contents;
-use crate::thread::{Client, Thread, Wait};
+use crate::thread::{Thread, Wait};
 use protocols::address::{HostPhysical, PAGE_SIZE};
 use protocols::api::{ObjectType, Rights, SpaceKind, Status};
 use protocols::exception::Misuse;
@@ -263,7 +263,6 @@ impl Kernel {
             if let Some(thread) = self.objects.threads.get_mut(thread_id) {
                 thread.leave();
                 thread.stopped = true;
-                thread.client = Client::Nobody;
             }
         }
         // What other Spaces derived from this one goes first, then the tables as a whole.
@@ -272,9 +271,9 @@ impl Kernel {
         pieces.retain(|piece| piece.space != id);
         self.drop_pieces(&pieces);
         let Some(space) = self.objects.spaces.remove(id) else { return };
-        if self.loaded == Some(id) {
-            crate::arch::load_space(self.kernel_table, false);
-            self.loaded = None;
+        if self.is_loaded(&space.contents) {
+            self.loaded = View::new(self.kernel_table, false);
+            self.loaded.load();
         }
         for mapping in space.mappings.values() {
             if let Some(mapping) = self.objects.mappings.get_mut(*mapping) {

@@ -163,6 +163,7 @@ pub struct Queue {
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Link {
     next: Option<Id<Thread>>,
+    /// Meaningless in the first thread of a queue.
     previous: Option<Id<Thread>>,
 }
 
@@ -174,15 +175,18 @@ impl Queue {
     }
 
     /// Appends a thread that is in no queue.
-    #[inline]
+    #[inline(always)]
     pub fn push_back(&mut self, threads: &mut Arena<Thread>, id: Id<Thread>) {
         if let Some(thread) = threads.get_mut(id) {
             thread.link = Link { next: None, previous: self.last };
-            match self.last.and_then(|last| threads.get_mut(last)) {
-                Some(last) => last.link.next = Some(id),
+            match self.last.replace(id) {
+                Some(last) => {
+                    if let Some(last) = threads.get_mut(last) {
+                        last.link.next = Some(id);
+                    }
+                }
                 None => self.first = Some(id),
             }
-            self.last = Some(id);
         }
     }
 
@@ -190,27 +194,36 @@ impl Queue {
     #[inline]
     pub fn push_front(&mut self, threads: &mut Arena<Thread>, id: Id<Thread>) {
         if let Some(thread) = threads.get_mut(id) {
-            thread.link = Link { next: self.first, previous: None };
-            match self.first.and_then(|first| threads.get_mut(first)) {
-                Some(first) => first.link.previous = Some(id),
+            thread.link.next = self.first;
+            match self.first.replace(id) {
+                Some(first) => {
+                    if let Some(first) = threads.get_mut(first) {
+                        first.link.previous = Some(id);
+                    }
+                }
                 None => self.last = Some(id),
             }
-            self.first = Some(id);
         }
     }
 
     /// Takes a thread out of this queue, in which it is.
     #[inline]
     pub fn remove(&mut self, threads: &mut Arena<Thread>, id: Id<Thread>) {
-        let Some(thread) = threads.get_mut(id) else { return };
-        let link = core::mem::take(&mut thread.link);
-        match link.previous.and_then(|previous| threads.get_mut(previous)) {
-            Some(previous) => previous.link.next = link.next,
-            None => self.first = link.next,
+        let Some(thread) = threads.get(id) else { return };
+        if self.first == Some(id) {
+            return self.take_first(thread);
         }
-        match link.next.and_then(|next| threads.get_mut(next)) {
-            Some(next) => next.link.previous = link.previous,
-            None => self.last = link.previous,
+        let Link { next, previous } = thread.link;
+        if let Some(previous) = previous.and_then(|previous| threads.get_mut(previous)) {
+            previous.link.next = next;
+        }
+        match next {
+            Some(next) => {
+                if let Some(next) = threads.get_mut(next) {
+                    next.link.previous = previous;
+                }
+            }
+            None => self.last = previous,
         }
     }
 
@@ -218,11 +231,57 @@ impl Queue {
     #[inline]
     pub fn pop_front(&mut self, threads: &mut Arena<Thread>) -> Option<Id<Thread>> {
         let first = self.first?;
-        self.first = threads.get(first).and_then(|thread| thread.link.next);
-        match self.first.and_then(|next| threads.get_mut(next)) {
-            Some(next) => next.link.previous = None,
-            None => self.last = None,
-        }
+        self.take_first(threads.get(first)?);
         Some(first)
+    }
+
+    /// Takes the first thread out, which is `first`.
+    #[inline(always)]
+    pub fn take_first(&mut self, first: &Thread) {
+        self.first = first.link.next;
+        if self.first.is_none() {
+            self.last = None;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use alloc::collections::VecDeque;
+    use proptest::prelude::*;
+
+    proptest! {
+        /// A queue is a list of threads, whatever is pushed, popped and removed.
+        #[test]
+        fn queues_are_lists(steps in prop::collection::vec((0u8..4, 0usize..8), 0..200)) {
+            let mut objects = Objects::new();
+            let home = objects.spaces.insert(Space::new(crate::space::Contents::Unbuilt, crate::account::Account::new(0, None)));
+            let ids: Vec<_> = (0..8).map(|_| objects.threads.insert(Thread::new((home, 0)))).collect();
+            let (mut queue, mut model) = (Queue::default(), VecDeque::new());
+            for (step, index) in steps {
+                let threads = &mut objects.threads;
+                let id = ids[index];
+                match step {
+                    0 if !model.contains(&id) => {
+                        queue.push_back(threads, id);
+                        model.push_back(id);
+                    }
+                    1 if !model.contains(&id) => {
+                        queue.push_front(threads, id);
+                        model.push_front(id);
+                    }
+                    2 if model.contains(&id) => {
+                        queue.remove(threads, id);
+                        model.retain(|&other| other != id);
+                    }
+                    3 => prop_assert_eq!(queue.pop_front(threads), model.pop_front()),
+                    _ => {}
+                }
+                prop_assert_eq!((queue.first, queue.last), (model.front().copied(), model.back().copied()));
+            }
+            let rest: Vec<_> = core::iter::from_fn(|| queue.pop_front(&mut objects.threads)).collect();
+            prop_assert_eq!(rest, Vec::from(model));
+        }
     }
 }

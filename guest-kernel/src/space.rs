@@ -1,6 +1,7 @@
 //! Spaces: what backs their contents.
 
 use crate::account::Account;
+use crate::arch::View;
 use crate::machine::Machine;
 use crate::memory::hierarchy::Space;
 use crate::memory::page_table::PageTable;
@@ -33,6 +34,14 @@ impl Space {
             epoch: 0,
             names: NameCache::default(),
             ports: false,
+        }
+    }
+
+    /// How the CPU sees it, if it is native.
+    pub fn view(&self) -> View {
+        match &self.contents {
+            Contents::Native(table) => View::new(table.root(), self.ports),
+            _ => View::default(),
         }
     }
 }

@@ -1,11 +1,12 @@
 //! Threads.
 
+use crate::arch::View;
 use crate::arch::entry::{Registers, SYSTEM_CALL, WHOLE};
 use crate::arena::Id;
 use crate::machine::VirtualCpu;
 use crate::memory::hierarchy::Space;
 use crate::objects::{Link, Port, Portset};
-use protocols::api::{MessageKind, NativeState};
+use protocols::api::{MessageKind, NativeState, Status};
 use protocols::exception::MESSAGE_WORDS;
 use protocols::virtual_cpu::register::{R8, R10, R12, R13, R14, R15, RAX, RDI, RDX, RSI, RSP};
 
@@ -24,16 +25,12 @@ pub enum Wait {
     Interrupt,
 }
 
-/// Whom a thread serves.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Client {
-    /// Nobody.
-    #[default]
-    Nobody,
-    /// A thread.
-    Thread(Id<Thread>),
-    /// An interrupt line.
-    Line(u8),
+impl Wait {
+    /// Whether it is for the reply of `server`.
+    #[inline(always)]
+    pub fn is_for_reply_of(self, server: Id<Thread>) -> bool {
+        matches!(self, Self::Reply(other) if other == server)
+    }
 }
 
 /// A Thread.
@@ -46,6 +43,8 @@ pub struct Thread {
     pub virtual_cpu: Option<VirtualCpu>,
     /// Its Space.
     pub space: Option<Id<Space>>,
+    /// How the CPU sees a native Space while it runs.
+    pub view: View,
     /// What it waits for.
     pub wait: Wait,
     /// It may not run.
@@ -56,8 +55,10 @@ pub struct Thread {
     pub interrupted: bool,
     /// Its place in a queue.
     pub link: Link,
-    /// Whom it serves.
-    pub client: Client,
+    /// The thread that it serves.
+    pub client: Option<Id<Thread>>,
+    /// The interrupt line that it serves.
+    pub line: Option<u8>,
     /// What it sends while it waits for a server or a reply.
     pub sending: MessageKind,
     /// The message, unless `sending` is a call, whose message stands in the registers.
@@ -73,6 +74,20 @@ pub struct Thread {
 /// The registers that carry a message.
 const WORDS: [usize; MESSAGE_WORDS] = [RSI, RDX, R10, R8, R8 + 1, R12, R13, R14];
 
+#[inline]
+fn copy_words(from: &[u64; 16], to: &mut [u64; 16]) {
+    for register in WORDS {
+        to[register] = from[register];
+    }
+}
+
+#[inline]
+fn set_words(words: &[u64; MESSAGE_WORDS], to: &mut [u64; 16]) {
+    for (register, word) in WORDS.into_iter().zip(words) {
+        to[register] = *word;
+    }
+}
+
 impl Thread {
     /// A stopped thread.
     pub fn new(home: (Id<Space>, u64)) -> Self {
@@ -81,12 +96,14 @@ impl Thread {
             fs_base: 0,
             virtual_cpu: None,
             space: None,
+            view: View::default(),
             wait: Wait::Nothing,
             stopped: true,
             ready: false,
             interrupted: false,
             link: Link::default(),
-            client: Client::Nobody,
+            client: None,
+            line: None,
             sending: MessageKind::Call,
             message: [0; MESSAGE_WORDS],
             deadline: 0,
@@ -95,15 +112,17 @@ impl Thread {
         }
     }
 
-    /// Puts it into a Space.
-    pub fn join(&mut self, space: Id<Space>) {
+    /// Puts it into a Space that shows itself to the CPU as `view`.
+    pub fn join(&mut self, space: Id<Space>, view: View) {
         self.space = Some(space);
+        self.view = view;
         self.registers.self_address = if space == self.home.0 { self.home.1 } else { 0 };
     }
 
     /// Takes it out of its Space.
     pub fn leave(&mut self) {
         self.space = None;
+        self.view = View::default();
         self.registers.self_address = 0;
     }
 
@@ -125,10 +144,31 @@ impl Thread {
         }
     }
 
-    /// The message that it sends.
+    /// Makes its registers those of a call that has received a message from `client`.
     #[inline]
-    pub fn outgoing(&self) -> [u64; MESSAGE_WORDS] {
-        if self.sending == MessageKind::Call { self.words() } else { self.message }
+    pub fn receive(&mut self, alias: u64, client: &Self) {
+        let kind = client.sending;
+        let gpr = self.returning();
+        match kind {
+            MessageKind::Call => copy_words(client.gpr(), gpr),
+            _ => set_words(&client.message, gpr),
+        }
+        (gpr[RAX], gpr[RDI], gpr[R15]) = (Status::Ok as u64, alias, kind as u64);
+    }
+
+    /// Makes its registers those of a call that has received a message of one word from nobody.
+    pub fn receive_word(&mut self, alias: u64, kind: MessageKind, word: u64) {
+        let gpr = self.returning();
+        set_words(&[word, 0, 0, 0, 0, 0, 0, 0], gpr);
+        (gpr[RAX], gpr[RDI], gpr[R15]) = (Status::Ok as u64, alias, kind as u64);
+    }
+
+    /// Makes the words in the registers of `server` the result of its call.
+    #[inline]
+    pub fn answered(&mut self, server: &Self) {
+        let gpr = self.returning();
+        copy_words(server.gpr(), gpr);
+        gpr[RAX] = Status::Ok as u64;
     }
 
     /// The words in its registers.
@@ -138,40 +178,23 @@ impl Thread {
         WORDS.map(|register| gpr[register])
     }
 
-    /// Makes a message and a status the result of its call, and what `other` sets in its registers.
+    /// Its general registers, about to be the result of its call.
     #[inline]
-    pub fn answer(&mut self, words: &[u64; MESSAGE_WORDS], status: u64, other: impl FnOnce(&mut [u64; 16])) {
-        let gpr = match &mut self.virtual_cpu {
+    fn returning(&mut self) -> &mut [u64; 16] {
+        match &mut self.virtual_cpu {
             None => &mut self.registers.gpr,
             Some(virtual_cpu) => {
                 let state = virtual_cpu.state.get_mut();
                 state.advance = 1;
                 &mut state.gpr
             }
-        };
-        for (register, word) in WORDS.into_iter().zip(words) {
-            gpr[register] = *word;
         }
-        gpr[RAX] = status;
-        other(gpr);
-    }
-
-    /// Makes the message received the result of its call.
-    #[inline]
-    pub fn receive(&mut self, alias: u64, kind: MessageKind, words: &[u64; MESSAGE_WORDS]) {
-        self.answer(words, 0, |gpr| {
-            gpr[RDI] = alias;
-            gpr[R15] = kind as u64;
-        });
     }
 
     /// Ends the call that it makes with a status.
     #[inline]
     pub fn finish(&mut self, status: u64) {
-        self.gpr_mut()[RAX] = status;
-        if let Some(virtual_cpu) = &mut self.virtual_cpu {
-            virtual_cpu.state.get_mut().advance = 1;
-        }
+        self.returning()[RAX] = status;
     }
 
     /// Whether it is inside a call of its own.

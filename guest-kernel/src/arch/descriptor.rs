@@ -149,11 +149,16 @@ pub fn set_entry_stack(top: u64) {
     unsafe { (&raw mut (*TABLES.task.get()).stack0).write_unaligned(top) }
 }
 
-/// Whether threads of the Space about to run may use I/O ports.
+/// Where the port bitmap of a Space is looked for that may use I/O ports, or may not.
+pub(super) fn port_bitmap(allow: bool) -> u16 {
+    if allow { PORTS } else { NO_PORTS }
+}
+
+/// Sets where the port bitmap is looked for: a value of [`port_bitmap`].
 #[inline]
-pub fn allow_ports(allow: bool) {
+pub(super) fn set_port_bitmap(offset: u16) {
     // SAFETY: a plain store to the task state of this CPU.
-    unsafe { (&raw mut (*TABLES.task.get()).port_bitmap).write_unaligned(if allow { PORTS } else { NO_PORTS }) }
+    unsafe { (&raw mut (*TABLES.task.get()).port_bitmap).write_unaligned(offset) }
 }
 
 /// Opens every I/O port but those in `kept` to Spaces that may use ports.

@@ -5,10 +5,7 @@
 //! Interrupts in ring 0 (which happen only where the kernel waits for them) are recorded in [`take_pending`].
 
 use super::{apic, cpu, descriptor, lock};
-use crate::arena::Id;
-use crate::kernel::Kernel;
-use crate::thread::Thread;
-use core::arch::{global_asm, naked_asm};
+use core::arch::{asm, global_asm, naked_asm};
 use core::cell::UnsafeCell;
 use core::mem::offset_of;
 use core::sync::atomic::{AtomicU64, Ordering};
@@ -93,24 +90,37 @@ static USER_STACK: AtomicU64 = AtomicU64::new(0);
 /// Interrupt vectors taken in ring 0 and not looked at yet, from vector 32 on: one bit each.
 static PENDING: [AtomicU64; 4] = [const { AtomicU64::new(0) }; 4];
 
-/// Where the running thread's registers are stored. A thread's registers stay where they are while the thread exists.
-#[derive(Clone, Copy)]
-pub struct Current {
-    address: u64,
+/// Where the registers lie that ring 3 goes on with. A thread's registers stay where they are while the thread exists.
+#[derive(Clone, Copy, Debug)]
+pub struct Resume {
+    /// Those of the thread.
+    thread: u64,
+    /// Those that the eight words of a message are taken from, after a system call.
+    message: u64,
 }
 
-impl Current {
-    /// The place of `registers`.
+impl Resume {
+    /// A thread with all of its registers.
     #[inline]
-    pub fn of(registers: &Registers) -> Self {
-        Self { address: core::ptr::from_ref(registers) as u64 }
+    pub fn thread(registers: &Registers) -> Self {
+        Self::with_message(registers, registers)
     }
 
-    /// Makes it the place where the next entry from ring 3 stores; returns its address.
+    /// A thread in a system call, with the words of a message from `source`.
     #[inline]
-    fn load(self) -> u64 {
-        descriptor::set_entry_stack(self.address + SIZE as u64);
-        self.address
+    pub fn with_message(registers: &Registers, source: &Registers) -> Self {
+        Self { thread: core::ptr::from_ref(registers) as u64, message: core::ptr::from_ref(source) as u64 }
+    }
+
+    /// Goes on in ring 3. The next entry stores the registers of the same thread; the stack is given up.
+    #[inline(always)]
+    fn leave(self) -> ! {
+        descriptor::set_entry_stack(self.thread + SIZE as u64);
+        // SAFETY: both addresses are of `Registers` of existing threads. Nothing on the stack is needed any more: it
+        // begins anew at the next entry.
+        unsafe {
+            asm!("jmp {leave}", leave = sym leave_kernel, in("rax") self.thread, in("rcx") self.message, options(noreturn))
+        }
     }
 }
 
@@ -154,46 +164,33 @@ unsafe extern "C" fn _start() -> ! {
         "lea rsp, [rip + {stack} + {size}]",
         "xor ebp, ebp",
         "call {start}",
-        "jmp {leave}",
-        stack = sym KERNEL_STACK, size = const STACK_SIZE, start = sym start, leave = sym leave_kernel,
+        stack = sym KERNEL_STACK, size = const STACK_SIZE, start = sym start,
     )
 }
 
-/// Called once: brings the kernel up and returns the registers of the first thread.
+/// Called once: brings the kernel up and starts the first thread.
 #[cfg_attr(not(target_os = "none"), allow(dead_code))]
-extern "C" fn start(boot_info: u64) -> u64 {
+extern "C" fn start(boot_info: u64) -> ! {
     lock::install(crate::boot::start(boot_info));
-    lock::with(|kernel| kernel.next_native().load())
+    let resume = lock::kernel().next_native();
+    resume.leave()
 }
 
-/// Called at every system call with the running thread's registers. Returns the address of those to load.
-extern "C" fn system_call(registers: &mut Registers) -> u64 {
+/// Called at every system call, with the running thread's registers.
+extern "C" fn system_call(registers: &mut Registers) -> ! {
     if registers.gpr[RAX] == Call::ThreadSelf as u64 {
         registers.gpr[RDI] = registers.self_address;
         registers.gpr[RAX] = Status::Ok as u64;
-        return Current::of(registers).address;
+        Resume::thread(registers).leave()
     }
-    enter(registers, Kernel::system_call)
+    let resume = lock::kernel().system_call();
+    resume.leave()
 }
 
 /// Called at every other entry from ring 3.
-extern "C" fn interrupt(registers: &Registers) -> u64 {
-    enter(registers, Kernel::interrupted)
-}
-
-/// Lets the kernel handle an entry, then finds the thread to run next, running machines and waiting here. Returns the
-/// address of its registers.
-#[inline(always)]
-fn enter(registers: &Registers, handle: impl FnOnce(&mut Kernel, Id<Thread>)) -> u64 {
-    let address = Current::of(registers).address;
-    lock::with(|kernel| {
-        let running = kernel.current;
-        if let Some(thread) = running {
-            handle(kernel, thread);
-        }
-        // The CPU is still loaded for a thread that goes on after its own entry.
-        if kernel.current == running { address } else { kernel.next_native().load() }
-    })
+extern "C" fn interrupt() -> ! {
+    let resume = lock::kernel().interrupted();
+    resume.leave()
 }
 
 /// The registers lie below the stack pointer that the task state gives. RCX and R11 hold RIP and RFLAGS.
@@ -223,12 +220,11 @@ unsafe extern "C" fn system_call_entry() {
         "lea rdi, [rsp - {size}]",
         "lea rsp, [rip + {stack} + {stack_size}]",
         "call {system_call}",
-        "jmp {leave}",
         user_stack = sym USER_STACK, tables = sym descriptor::TABLES, entry_stack = const descriptor::ENTRY_STACK,
         size = const SIZE, rip = const offset_of!(Registers, rip), rflags = const offset_of!(Registers, rflags),
         rsp = const offset_of!(Registers, rsp), vector = const offset_of!(Registers, vector),
         system_call_vector = const SYSTEM_CALL, stack = sym KERNEL_STACK, stack_size = const STACK_SIZE,
-        system_call = sym system_call, leave = sym leave_kernel,
+        system_call = sym system_call,
     )
 }
 
@@ -238,33 +234,32 @@ unsafe extern "C" fn store_and_enter() {
     naked_asm!(
         "push r15", "push r14", "push r13", "push r12", "push r11", "push r10", "push r9", "push r8",
         "push rdi", "push rsi", "push rbp", "push rsp", "push rbx", "push rdx", "push rcx", "push rax",
-        "lea rdi, [rsp - 8]",
         "lea rsp, [rip + {stack} + {size}]",
         // Interrupt gates leave the direction flag as ring 3 had it.
         "cld",
         "call {interrupt}",
-        "jmp {leave}",
-        stack = sym KERNEL_STACK, size = const STACK_SIZE, interrupt = sym interrupt, leave = sym leave_kernel,
+        stack = sym KERNEL_STACK, size = const STACK_SIZE, interrupt = sym interrupt,
     )
 }
 
-/// RAX: the address of the [`Registers`] to load.
+/// RAX: the address of the [`Registers`] to load; RCX: of those that the words of a message are loaded from, after a
+/// system call.
 #[unsafe(naked)]
 unsafe extern "C" fn leave_kernel() -> ! {
     naked_asm!(
         "cmp dword ptr [rax + {vector}], {system_call_vector}",
         "jne 2f",
-        "mov rdx, [rax + 24]",
+        "mov rdx, [rcx + 24]",
         "mov rbx, [rax + 32]",
         "mov rbp, [rax + 48]",
-        "mov rsi, [rax + 56]",
+        "mov rsi, [rcx + 56]",
         "mov rdi, [rax + 64]",
-        "mov r8, [rax + 72]",
-        "mov r9, [rax + 80]",
-        "mov r10, [rax + 88]",
-        "mov r12, [rax + 104]",
-        "mov r13, [rax + 112]",
-        "mov r14, [rax + 120]",
+        "mov r8, [rcx + 72]",
+        "mov r9, [rcx + 80]",
+        "mov r10, [rcx + 88]",
+        "mov r12, [rcx + 104]",
+        "mov r13, [rcx + 112]",
+        "mov r14, [rcx + 120]",
         "mov r15, [rax + 128]",
         "mov rcx, [rax + {rip}]",
         "mov r11, [rax + {rflags}]",

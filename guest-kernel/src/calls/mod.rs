@@ -16,7 +16,7 @@ use crate::kernel::Kernel;
 use crate::thread::Thread;
 use protocols::api::{Call, MessageKind, ObjectType, Rights, SpaceKind, Status};
 use protocols::exception::Misuse;
-use protocols::virtual_cpu::register::{R8, R10, R15, RAX, RDI, RDX, RSI};
+use protocols::virtual_cpu::register::{R8, R10, RAX, RDI, RDX, RSI};
 use zerocopy::{IntoBytes, TryFromBytes};
 
 /// Why a call does not return to its caller now.
@@ -38,54 +38,17 @@ type Done = Result<Status, Stop>;
 
 impl Kernel {
     /// Performs the call that a thread's registers say.
-    #[inline(always)]
+    #[inline(never)]
     pub fn call(&mut self, id: Id<Thread>) {
-        let Some(thread) = self.objects.threads.get_mut(id) else { return };
-        let thread_space = thread.space;
-        let gpr = thread.gpr();
-        let (number, first) = (gpr[RAX], gpr[RDI]);
-        const SELF: u64 = Call::ThreadSelf as u64;
-        const CALL: u64 = Call::IpcCall as u64;
-        const RECEIVE: u64 = Call::IpcWaitReceive as u64;
-        const REPLY_RECEIVE: u64 = Call::IpcReplyWaitReceive as u64;
-        let result = match number {
-            SELF => return self.thread_self(id),
-            CALL => match self.quick_port(thread_space, first).map_or_else(|| self.port_of(id, first), Ok) {
-                Ok(port) if self.send(id, port, MessageKind::Call) => return,
-                Ok(_) => Ok(Status::InvalidDestination),
-                Err(stop) => Err(stop),
-            },
-            REPLY_RECEIVE => {
-                let deadline = gpr[R15];
-                match self.quick_portset(thread_space, first).map_or_else(|| self.portset_at(id, first), Ok) {
-                    Ok(portset) => {
-                        let client = self.reply(id).ok().flatten();
-                        self.receive(id, portset, deadline);
-                        match client {
-                            Some(client) if self.current.is_none() => self.hand_over(client),
-                            Some(client) => self.make_ready(client),
-                            None => {}
-                        }
-                        return;
-                    }
-                    Err(stop) => Err(stop),
-                }
-            }
-            RECEIVE => {
-                let deadline = gpr[R15];
-                match self.portset_at(id, first) {
-                    Ok(portset) => return self.receive(id, portset, deadline),
-                    Err(stop) => Err(stop),
-                }
-            }
-            _ => self.other_call(id, number),
-        };
-        match result {
-            Ok(status) => {
+        let Some(thread) = self.objects.threads.get(id) else { return };
+        let number = thread.gpr()[RAX];
+        match self.perform(id, number) {
+            Ok(Some(status)) => {
                 if let Some(thread) = self.objects.threads.get_mut(id) {
                     thread.finish(status as u64);
                 }
             }
+            Ok(None) => {}
             Err(Stop::Misuse(misuse)) => self.misuse(id, misuse, number),
             Err(Stop::Memory(unresolved, address, want)) => {
                 if let Some(thread) = self.objects.threads.get_mut(id) {
@@ -96,21 +59,14 @@ impl Kernel {
         }
     }
 
-    /// `thread_self`. Native threads are answered at the entry.
-    fn thread_self(&mut self, id: Id<Thread>) {
-        let Some(thread) = self.objects.threads.get_mut(id) else { return };
-        thread.gpr_mut()[RDI] = thread.registers.self_address;
-        thread.finish(Status::Ok as u64);
-    }
-
-    #[inline(never)]
-    fn other_call(&mut self, id: Id<Thread>, number: u64) -> Done {
+    /// Performs a call. `None`: the thread's registers say already what it returns, or it waits.
+    fn perform(&mut self, id: Id<Thread>, number: u64) -> Result<Option<Status>, Stop> {
         let call = Call::try_read_from_bytes(number.as_bytes()).map_err(|_| Misuse::UnknownCall)?;
         let thread = self.objects.threads.get(id).ok_or(Misuse::NoObject)?;
         let caller = thread.space.ok_or(Misuse::NoObject)?;
         let gpr = thread.gpr();
         let [a, b, c, d, e] = [gpr[RDI], gpr[RSI], gpr[RDX], gpr[R10], gpr[R8]];
-        match call {
+        let done = match call {
             Call::MappingCreate => self.create_object(caller, a, ObjectType::Mapping),
             Call::RegionCreate => self.create_object(caller, a, ObjectType::Region),
             Call::PortCreate => self.create_object(caller, a, ObjectType::Port),
@@ -163,7 +119,7 @@ impl Kernel {
                 let port = self.port_of(id, a)?;
                 match self.objects.ports.get_mut(port) {
                     Some(port) => port.notification |= b,
-                    None => return Ok(Status::InvalidDestination),
+                    None => return Ok(Some(Status::InvalidDestination)),
                 }
                 // The caller's own result must stand in its registers before somebody else may run.
                 if let Some(thread) = self.objects.threads.get_mut(id) {
@@ -172,6 +128,13 @@ impl Kernel {
                 self.announce(port);
                 Ok(Status::Ok)
             }
+            Call::IpcCall => {
+                let port = self.port_of(id, a)?;
+                if self.send(id, port, MessageKind::Call) {
+                    return Ok(None);
+                }
+                Ok(Status::InvalidDestination)
+            }
             Call::IpcReply => match self.reply(id) {
                 Ok(client) => {
                     client.into_iter().for_each(|client| self.make_ready(client));
@@ -179,10 +142,24 @@ impl Kernel {
                 }
                 Err(status) => Ok(status),
             },
-            Call::ThreadSelf | Call::IpcCall | Call::IpcWaitReceive | Call::IpcReplyWaitReceive => {
-                Err(Misuse::UnknownCall.into())
+            Call::IpcWaitReceive => {
+                let portset = self.portset_at(id, a)?;
+                self.abandon_client(id);
+                self.receive(id, portset);
+                return Ok(None);
             }
-        }
+            Call::IpcReplyWaitReceive => {
+                let portset = self.portset_at(id, a)?;
+                self.reply_and_receive(id, portset);
+                return Ok(None);
+            }
+            // Native threads are answered at the entry.
+            Call::ThreadSelf => {
+                let thread = self.objects.threads.get(id).ok_or(Misuse::NoObject)?;
+                self.set_result(id, RDI, thread.registers.self_address)
+            }
+        };
+        done.map(Some)
     }
 
     fn set_result(&mut self, id: Id<Thread>, register: usize, value: u64) -> Done {

@@ -54,17 +54,17 @@ impl Kernel {
         Ok((found.physical, found.rights))
     }
 
-    /// What an address names, where that was found before.
-    #[inline]
-    pub(super) fn cached_name(&self, space: Option<Id<Space>>, address: u64) -> Option<Object> {
-        let space = self.objects.spaces.get(space?)?;
+    /// What an address names to a thread, where that was found before.
+    #[inline(always)]
+    fn cached_name(&self, thread: Id<Thread>, address: u64) -> Option<Object> {
+        let space = self.objects.spaces.get(self.objects.threads.get(thread)?.space?)?;
         space.names.get(address, Rights::READ, self.epoch + space.epoch)
     }
 
     /// The Port that a Reference links to, where the Reference was found before.
-    #[inline]
-    pub(super) fn quick_port(&self, space: Option<Id<Space>>, address: u64) -> Option<Id<Port>> {
-        let Object::Reference(id) = self.cached_name(space, address)? else { return None };
+    #[inline(always)]
+    pub fn quick_port(&self, thread: Id<Thread>, address: u64) -> Option<Id<Port>> {
+        let Object::Reference(id) = self.cached_name(thread, address)? else { return None };
         match self.objects.references.get(id)?.target {
             Some(Object::Port(port)) => Some(port),
             _ => None,
@@ -72,9 +72,9 @@ impl Kernel {
     }
 
     /// The Portset at an address, where it was found before.
-    #[inline]
-    pub(super) fn quick_portset(&self, space: Option<Id<Space>>, address: u64) -> Option<Id<Portset>> {
-        match self.cached_name(space, address)? {
+    #[inline(always)]
+    pub fn quick_portset(&self, thread: Id<Thread>, address: u64) -> Option<Id<Portset>> {
+        match self.cached_name(thread, address)? {
             Object::Portset(portset) => Some(portset),
             _ => None,
         }

@@ -67,8 +67,9 @@ impl Kernel {
             if let Err(status) = self.create_virtual_cpu(target, space) {
                 return Ok(status);
             }
+            let view = self.objects.spaces.get(space).map(Space::view).unwrap_or_default();
             if let Some(thread) = self.objects.threads.get_mut(target) {
-                thread.join(space);
+                thread.join(space, view);
             }
         }
         if state != 0 {

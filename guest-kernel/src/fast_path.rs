@@ -1,0 +1,87 @@
+//! The short way for the two calls that every RPC consists of: a client that calls a server which waits, and a server that
+//! replies and waits again.
+//!
+//! It does what [`send`](Kernel::send) and [`reply_and_receive`](Kernel::reply_and_receive) do, where all of this holds:
+//! the names were found before, both threads are native and may run, nobody else is involved, there is no deadline.
+//! Everything is checked first; where something does not hold, nothing has changed and the general way is taken. The message
+//! goes from register to register: what the receiver's [`Registers`](crate::arch::entry::Registers) hold in its place does
+//! not matter, because the receiver runs now.
+
+use crate::arch::entry::Resume;
+use crate::arena::Id;
+use crate::kernel::Kernel;
+use crate::thread::{Thread, Wait};
+use protocols::api::{Call, MessageKind, Status};
+use protocols::virtual_cpu::register::{R15, RAX, RDI};
+
+impl Kernel {
+    /// Performs the running native thread's call if it can be done the short way.
+    #[inline(always)]
+    pub fn fast_path(&mut self) -> Option<Resume> {
+        let id = self.current?;
+        let thread = self.objects.threads.get(id)?;
+        let (number, name) = (thread.registers.gpr[RAX], thread.registers.gpr[RDI]);
+        if number == Call::IpcCall as u64 {
+            self.fast_call(id, name)
+        } else if number == Call::IpcReplyWaitReceive as u64 {
+            self.fast_reply(id, name)
+        } else {
+            None
+        }
+    }
+
+    #[inline(always)]
+    fn fast_call(&mut self, client_id: Id<Thread>, name: u64) -> Option<Resume> {
+        let port = self.quick_port(client_id, name)?;
+        let objects = &mut self.objects;
+        let port = objects.ports.get(port)?;
+        let portset = objects.portsets.get_mut(port.portset?)?;
+        let server_id = portset.servers.first()?;
+        let (client, server) = objects.threads.pair_mut(client_id, server_id)?;
+        if !server.view.exists() || server.stopped {
+            return None;
+        }
+        portset.servers.take_first(server);
+        client.sending = MessageKind::Call;
+        client.wait = Wait::Reply(server_id);
+        server.wait = Wait::Nothing;
+        server.client = Some(client_id);
+        server.registers.gpr[RAX] = Status::Ok as u64;
+        server.registers.gpr[RDI] = port.alias;
+        server.registers.gpr[R15] = MessageKind::Call as u64;
+        let resume = Resume::with_message(&server.registers, &client.registers);
+        let (view, fs_base) = (server.view, server.fs_base);
+        self.current = Some(server_id);
+        self.load_cpu(view, fs_base);
+        Some(resume)
+    }
+
+    #[inline(always)]
+    fn fast_reply(&mut self, server_id: Id<Thread>, name: u64) -> Option<Resume> {
+        let portset_id = self.quick_portset(server_id, name)?;
+        let objects = &mut self.objects;
+        let portset = objects.portsets.get_mut(portset_id)?;
+        let client_id = objects.threads.get(server_id)?.client?;
+        let (client, server) = objects.threads.pair_mut(client_id, server_id)?;
+        if portset.first_pending.is_some()
+            || server.registers.gpr[R15] != 0
+            || !client.wait.is_for_reply_of(server_id)
+            || client.sending != MessageKind::Call
+            || !client.view.exists()
+            || client.stopped
+        {
+            return None;
+        }
+        client.wait = Wait::Nothing;
+        client.registers.gpr[RAX] = Status::Ok as u64;
+        server.client = None;
+        server.wait = Wait::Message(portset_id);
+        server.deadline = 0;
+        let (view, fs_base) = (client.view, client.fs_base);
+        let resume = Resume::with_message(&client.registers, &server.registers);
+        portset.servers.push_back(&mut objects.threads, server_id);
+        self.current = Some(client_id);
+        self.load_cpu(view, fs_base);
+        Some(resume)
+    }
+}
