@@ -44,12 +44,14 @@ impl<T> fmt::Debug for Id<T> {
     }
 }
 
+/// The object comes first, so that the place of both is one address.
+#[repr(C)]
 struct Slot<T> {
+    value: MaybeUninit<T>,
     /// That of the object in it, or of the next one: its number in the high half, its generation in the low one.
     key: u64,
     is_live: bool,
     next_free: Option<NonNull<Slot<T>>>,
-    value: MaybeUninit<T>,
 }
 
 const CHUNK: usize = 16;
@@ -171,10 +173,10 @@ impl<T> Arena<T> {
     fn grow(&mut self) -> NonNull<Slot<T>> {
         let first = self.chunks.len() * CHUNK;
         let slot = |offset: usize| Slot {
+            value: MaybeUninit::uninit(),
             key: ((first + offset) as u64) << 32 | 1,
             is_live: false,
             next_free: None,
-            value: MaybeUninit::uninit(),
         };
         let chunk = Box::new(core::array::from_fn(slot));
         self.chunks.push(NonNull::from(Box::leak(chunk)));

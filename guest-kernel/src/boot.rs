@@ -1,7 +1,7 @@
 //! Bringing the kernel up, and the root nester's Space: all memory that the kernel does not keep.
 
 use crate::account::Account;
-use crate::arch::View;
+use crate::arch::Loaded;
 use crate::arch::physical::{self, Frame};
 use crate::arch::{apic, cpu, descriptor, entry, extended, heap, monitor};
 use crate::arena::Id;
@@ -110,7 +110,7 @@ pub fn start(boot_info: u64) -> Kernel {
         current: None,
         ready: Queue::default(),
         timer: Timer::new(frequency),
-        loaded: View::default(),
+        loaded: Loaded::default(),
         loaded_fs_base: 0,
         resident: None,
         system_call_registers: [entry::system_call_address(), descriptor::STAR, descriptor::FMASK],

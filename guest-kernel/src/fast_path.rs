@@ -11,7 +11,7 @@ use crate::arch::entry::Resume;
 use crate::arena::Id;
 use crate::kernel::Kernel;
 use crate::thread::{Thread, Wait};
-use protocols::api::{Call, MessageKind, Status};
+use protocols::api::{Call, MessageKind};
 use protocols::virtual_cpu::register::{R15, RAX, RDI};
 
 impl Kernel {
@@ -21,6 +21,7 @@ impl Kernel {
         let id = self.current?;
         let thread = self.objects.threads.get(id)?;
         let (number, name) = (thread.registers.gpr[RAX], thread.registers.gpr[RDI]);
+        // What a waiting thread waits in is a system call.
         if number == Call::IpcCall as u64 {
             self.fast_call(id, name)
         } else if number == Call::IpcReplyWaitReceive as u64 {
@@ -42,14 +43,10 @@ impl Kernel {
             return None;
         }
         portset.servers.take_first(server);
-        client.sending = MessageKind::Call;
         client.wait = Wait::Reply(server_id);
         server.wait = Wait::Nothing;
         server.client = Some(client_id);
-        server.registers.gpr[RAX] = Status::Ok as u64;
-        server.registers.gpr[RDI] = port.alias;
-        server.registers.gpr[R15] = MessageKind::Call as u64;
-        let resume = Resume::with_message(&server.registers, &client.registers);
+        let resume = Resume::with_message(&server.registers, &client.registers, port.alias, MessageKind::Call as u64);
         let (view, fs_base) = (server.view, server.fs_base);
         self.current = Some(server_id);
         self.load_cpu(view, fs_base);
@@ -65,20 +62,19 @@ impl Kernel {
         let (client, server) = objects.threads.pair_mut(client_id, server_id)?;
         if portset.first_pending.is_some()
             || server.registers.gpr[R15] != 0
-            || !client.wait.is_for_reply_of(server_id)
-            || client.sending != MessageKind::Call
+            || !client.wait.is_call_of(server_id)
             || !client.view.exists()
             || client.stopped
         {
             return None;
         }
         client.wait = Wait::Nothing;
-        client.registers.gpr[RAX] = Status::Ok as u64;
         server.client = None;
         server.wait = Wait::Message(portset_id);
         server.deadline = 0;
         let (view, fs_base) = (client.view, client.fs_base);
-        let resume = Resume::with_message(&client.registers, &server.registers);
+        let gpr = &client.registers.gpr;
+        let resume = Resume::with_message(&client.registers, &server.registers, gpr[RDI], gpr[R15]);
         portset.servers.push_back(&mut objects.threads, server_id);
         self.current = Some(client_id);
         self.load_cpu(view, fs_base);

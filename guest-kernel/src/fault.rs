@@ -113,7 +113,7 @@ impl Kernel {
                 Contents::Native(table) => {
                     let mut memory = ChargedTables { frames: &mut self.frames, account: &mut space.account };
                     let removed = table.unmap(&mut memory, piece.start, piece.end);
-                    if removed && self.loaded.is_of(table.root()) {
+                    if removed && self.loaded.is(table.root()) {
                         cpu::flush_user();
                     }
                 }

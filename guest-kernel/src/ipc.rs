@@ -26,7 +26,7 @@ impl Kernel {
             return true;
         };
         client.sending = kind;
-        client.wait = Wait::Reply(server_id);
+        client.wait = Wait::for_reply(kind, server_id);
         server.receive(alias, client);
         server.wait = Wait::Nothing;
         server.client = Some(client_id);
@@ -122,7 +122,7 @@ impl Kernel {
         } else {
             let Some(client_id) = port.clients.pop_front(&mut objects.threads) else { return false };
             let Some((client, server)) = objects.threads.pair_mut(client_id, server_id) else { return false };
-            client.wait = Wait::Reply(server_id);
+            client.wait = Wait::for_reply(client.sending, server_id);
             server.receive(alias, client);
             server.client = Some(client_id);
         }
@@ -178,8 +178,7 @@ impl Kernel {
         };
         match threads.pair_mut(client_id, server_id) {
             Some((client, server)) if client.wait.is_for_reply_of(server_id) => {
-                client.wait = Wait::Nothing;
-                if client.sending == MessageKind::Call {
+                if let Wait::Reply(_) = core::mem::replace(&mut client.wait, Wait::Nothing) {
                     client.answered(server);
                     return Ok(Some(client_id));
                 }
@@ -219,8 +218,9 @@ impl Kernel {
     /// Ends a client's call because nobody will reply: a caller learns of it, a thread that needed its keeper stops.
     pub fn fail_client(&mut self, id: Id<Thread>) {
         let Some(client) = self.objects.threads.get_mut(id) else { return };
+        let is_calling = client.is_calling();
         client.wait = Wait::Nothing;
-        if client.sending == MessageKind::Call {
+        if is_calling {
             client.finish(Status::InvalidDestination as u64);
             self.make_ready(id);
         } else {
@@ -243,7 +243,7 @@ impl Kernel {
                     port.clients.remove(&mut self.objects.threads, id);
                 }
             }
-            Wait::Reply(_) | Wait::Interrupt | Wait::Nothing => {}
+            Wait::Reply(_) | Wait::Keeper(_) | Wait::Interrupt | Wait::Nothing => {}
         }
     }
 }

@@ -1,8 +1,8 @@
 //! The kernel's state, and what happens at each entry.
 
-use crate::arch::View;
 use crate::arch::entry::{self, Resume};
 use crate::arch::physical::Frame;
+use crate::arch::{Loaded, View};
 use crate::arch::{apic, cpu, descriptor};
 use crate::arena::Id;
 use crate::memory::frames::FramePool;
@@ -32,7 +32,7 @@ pub struct Kernel {
     /// Time slices and deadlines.
     pub timer: Timer,
     /// The native Space that the CPU is loaded for.
-    pub loaded: View,
+    pub loaded: Loaded,
     /// The FS base as it is now.
     pub loaded_fs_base: u64,
     /// The thread whose extended virtual CPU state is in the CPU.
@@ -64,16 +64,7 @@ impl Kernel {
     }
 
     /// Handles a system call of the running thread.
-    #[inline(always)]
     pub fn system_call(&mut self) -> Resume {
-        match self.fast_path() {
-            Some(resume) => resume,
-            None => self.general_path(),
-        }
-    }
-
-    #[inline(never)]
-    fn general_path(&mut self) -> Resume {
         if let Some(id) = self.current {
             self.call(id);
         }
@@ -115,10 +106,7 @@ impl Kernel {
     /// Loads the CPU for a native thread.
     #[inline(always)]
     pub fn load_cpu(&mut self, view: View, fs_base: u64) {
-        if self.loaded != view {
-            self.loaded = view;
-            view.load();
-        }
+        self.loaded.change_to(view);
         if self.loaded_fs_base != fs_base {
             self.loaded_fs_base = fs_base;
             cpu::set_fs_base(fs_base);
@@ -127,7 +115,7 @@ impl Kernel {
 
     /// Whether the CPU is loaded for the Space with these contents.
     pub fn is_loaded(&self, contents: &Contents) -> bool {
-        matches!(contents, Contents::Native(table) if self.loaded.is_of(table.root()))
+        matches!(contents, Contents::Native(table) if self.loaded.is(table.root()))
     }
 
     #[inline(never)]

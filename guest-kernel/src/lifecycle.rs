@@ -272,8 +272,7 @@ impl Kernel {
         self.drop_pieces(&pieces);
         let Some(space) = self.objects.spaces.remove(id) else { return };
         if self.is_loaded(&space.contents) {
-            self.loaded = View::new(self.kernel_table, false);
-            self.loaded.load();
+            self.loaded.change_to(View::new(self.kernel_table, false));
         }
         for mapping in space.mappings.values() {
             if let Some(mapping) = self.objects.mappings.get_mut(*mapping) {

@@ -8,22 +8,25 @@ use protocols::api::Rights;
 
 const ENTRIES: usize = 32;
 
+/// As large as an object's memory, so that the slot of an address is a masked offset.
 #[derive(Clone, Copy)]
+#[repr(align(64))]
 struct Entry {
     address: u64,
     epoch: u64,
     rights: Rights,
-    object: Object,
+    /// `None` in an entry that was never used.
+    object: Option<Object>,
 }
 
 /// The cache.
 pub struct NameCache {
-    entries: [Option<Entry>; ENTRIES],
+    entries: [Entry; ENTRIES],
 }
 
 impl Default for NameCache {
     fn default() -> Self {
-        Self { entries: [None; ENTRIES] }
+        Self { entries: [Entry { address: 0, epoch: 0, rights: Rights::empty(), object: None }; ENTRIES] }
     }
 }
 
@@ -34,18 +37,15 @@ impl NameCache {
     }
 
     /// The object at `address`, if it was found with rights that contain `want` in this epoch.
-    #[inline]
+    #[inline(always)]
     pub fn get(&self, address: u64, want: Rights, epoch: u64) -> Option<Object> {
-        match &self.entries[Self::slot(address)] {
-            Some(entry) if entry.address == address && entry.epoch == epoch && entry.rights.contains(want) => {
-                Some(entry.object)
-            }
-            _ => None,
-        }
+        let entry = &self.entries[Self::slot(address)];
+        let counts = entry.address == address && entry.epoch == epoch && entry.rights.contains(want);
+        if counts { entry.object } else { None }
     }
 
     /// Remembers the object at `address`, found with `rights`.
     pub fn put(&mut self, address: u64, rights: Rights, epoch: u64, object: Object) {
-        self.entries[Self::slot(address)] = Some(Entry { address, epoch, rights, object });
+        self.entries[Self::slot(address)] = Entry { address, epoch, rights, object: Some(object) };
     }
 }

@@ -19,21 +19,36 @@ pub enum Wait {
     Message(Id<Portset>),
     /// For a server to receive from the Port.
     Server(Id<Port>),
-    /// For the reply of the thread that received its message.
+    /// For the reply of the thread that received its call.
     Reply(Id<Thread>),
+    /// For the reply of the thread that received what the kernel sent on its behalf.
+    Keeper(Id<Thread>),
     /// For an interrupt: a virtual CPU after HLT.
     Interrupt,
 }
 
 impl Wait {
+    /// For the reply of `server` to a message of this kind.
+    #[inline]
+    pub fn for_reply(kind: MessageKind, server: Id<Thread>) -> Self {
+        if kind == MessageKind::Call { Self::Reply(server) } else { Self::Keeper(server) }
+    }
+
     /// Whether it is for the reply of `server`.
-    #[inline(always)]
+    #[inline]
     pub fn is_for_reply_of(self, server: Id<Thread>) -> bool {
+        matches!(self, Self::Reply(other) | Self::Keeper(other) if other == server)
+    }
+
+    /// Whether it is for the reply of `server` to a call.
+    #[inline(always)]
+    pub fn is_call_of(self, server: Id<Thread>) -> bool {
         matches!(self, Self::Reply(other) if other == server)
     }
 }
 
-/// A Thread.
+/// A Thread. Its registers come first: they are what the CPU finds it by.
+#[repr(C)]
 pub struct Thread {
     /// Registers, in a native Space.
     pub registers: Registers,
@@ -59,9 +74,9 @@ pub struct Thread {
     pub client: Option<Id<Thread>>,
     /// The interrupt line that it serves.
     pub line: Option<u8>,
-    /// What it sends while it waits for a server or a reply.
+    /// What it sends while it waits for a server or a keeper.
     pub sending: MessageKind,
-    /// The message, unless `sending` is a call, whose message stands in the registers.
+    /// The message, unless it is a call, whose message stands in the registers.
     pub message: [u64; MESSAGE_WORDS],
     /// When its wait for a message ends; 0 for never.
     pub deadline: u64,
@@ -197,13 +212,18 @@ impl Thread {
         self.returning()[RAX] = status;
     }
 
-    /// Whether it is inside a call of its own.
-    fn in_call(&self) -> bool {
+    /// Whether it calls, and its call has not been replied to.
+    pub fn is_calling(&self) -> bool {
         match self.wait {
-            Wait::Message(_) => true,
-            Wait::Server(_) | Wait::Reply(_) => self.sending == MessageKind::Call,
-            Wait::Nothing | Wait::Interrupt => false,
+            Wait::Reply(_) => true,
+            Wait::Server(_) => self.sending == MessageKind::Call,
+            Wait::Message(_) | Wait::Keeper(_) | Wait::Nothing | Wait::Interrupt => false,
         }
+    }
+
+    /// Whether it waits for what the kernel sent on its behalf to be replied to.
+    pub fn needs_keeper(&self) -> bool {
+        matches!(self.wait, Wait::Keeper(_) | Wait::Server(_)) && !self.is_calling()
     }
 
     /// Makes a native thread repeat its system call from the start when it goes on.
@@ -225,7 +245,7 @@ impl Thread {
             stopped: self.stopped as u64,
         };
         state.gpr[RSP] = self.registers.rsp;
-        if self.in_call() {
+        if self.is_calling() || matches!(self.wait, Wait::Message(_)) {
             state.rip = state.rip.wrapping_sub(2);
         }
         state

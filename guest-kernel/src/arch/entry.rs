@@ -37,6 +37,8 @@ pub struct Registers {
 
 const _: () = assert!(size_of::<Registers>() == SIZE);
 const SIZE: usize = 192;
+// A system call that receives a message ends with this status: the exit code loads it.
+const _: () = assert!(Status::Ok as u64 == 0);
 
 /// [`Registers::vector`] of a system call. Registers that carry it leave the kernel by `SYSRET`, all others by `IRETQ`.
 pub const SYSTEM_CALL: u64 = 256;
@@ -90,36 +92,59 @@ static USER_STACK: AtomicU64 = AtomicU64::new(0);
 /// Interrupt vectors taken in ring 0 and not looked at yet, from vector 32 on: one bit each.
 static PENDING: [AtomicU64; 4] = [const { AtomicU64::new(0) }; 4];
 
-/// Where the registers lie that ring 3 goes on with. A thread's registers stay where they are while the thread exists.
+/// With which registers ring 3 goes on. Those of a thread stay where they are while the thread exists.
 #[derive(Clone, Copy, Debug)]
-pub struct Resume {
-    /// Those of the thread.
-    thread: u64,
-    /// Those that the eight words of a message are taken from, after a system call.
-    message: u64,
+pub enum Resume {
+    /// With the [`Registers`] at this address.
+    Thread(u64),
+    /// As the end of a system call that has received a message.
+    Message {
+        /// The thread's [`Registers`].
+        thread: u64,
+        /// The [`Registers`] that hold the eight words.
+        words: u64,
+        /// RDI.
+        rdi: u64,
+        /// R15.
+        r15: u64,
+    },
 }
 
 impl Resume {
     /// A thread with all of its registers.
     #[inline]
     pub fn thread(registers: &Registers) -> Self {
-        Self::with_message(registers, registers)
+        Self::Thread(core::ptr::from_ref(registers) as u64)
     }
 
-    /// A thread in a system call, with the words of a message from `source`.
+    /// A thread that was in a system call, which succeeds now: with the words of a message from `source`, with `rdi`
+    /// and with `r15`.
     #[inline]
-    pub fn with_message(registers: &Registers, source: &Registers) -> Self {
-        Self { thread: core::ptr::from_ref(registers) as u64, message: core::ptr::from_ref(source) as u64 }
+    pub fn with_message(registers: &Registers, source: &Registers, rdi: u64, r15: u64) -> Self {
+        let (thread, words) = (core::ptr::from_ref(registers) as u64, core::ptr::from_ref(source) as u64);
+        Self::Message { thread, words, rdi, r15 }
     }
 
     /// Goes on in ring 3. The next entry stores the registers of the same thread; the stack is given up.
     #[inline(always)]
     fn leave(self) -> ! {
-        descriptor::set_entry_stack(self.thread + SIZE as u64);
-        // SAFETY: both addresses are of `Registers` of existing threads. Nothing on the stack is needed any more: it
-        // begins anew at the next entry.
-        unsafe {
-            asm!("jmp {leave}", leave = sym leave_kernel, in("rax") self.thread, in("rcx") self.message, options(noreturn))
+        match self {
+            Self::Thread(thread) => {
+                descriptor::set_entry_stack(thread + SIZE as u64);
+                // SAFETY: these are the registers of an existing thread. Nothing on the stack is needed any more: it
+                // begins anew at the next entry.
+                unsafe { asm!("jmp {leave}", leave = sym leave_kernel, in("rax") thread, options(noreturn)) }
+            }
+            Self::Message { thread, words, rdi, r15 } => {
+                descriptor::set_entry_stack(thread + SIZE as u64);
+                // SAFETY: as above, for both.
+                unsafe {
+                    asm!(
+                        "jmp {leave}", leave = sym leave_with_message,
+                        in("rax") thread, in("rcx") words, in("rdi") rdi, in("r15") r15, options(noreturn),
+                    )
+                }
+            }
         }
     }
 }
@@ -183,7 +208,19 @@ extern "C" fn system_call(registers: &mut Registers) -> ! {
         registers.gpr[RAX] = Status::Ok as u64;
         Resume::thread(registers).leave()
     }
-    let resume = lock::kernel().system_call();
+    let mut kernel = lock::kernel();
+    if let Some(resume) = kernel.fast_path() {
+        drop(kernel);
+        resume.leave()
+    }
+    general_system_call(kernel)
+}
+
+/// A system call that cannot be performed the short way.
+#[inline(never)]
+fn general_system_call(mut kernel: lock::Locked) -> ! {
+    let resume = kernel.system_call();
+    drop(kernel);
     resume.leave()
 }
 
@@ -242,38 +279,75 @@ unsafe extern "C" fn store_and_enter() {
     )
 }
 
-/// RAX: the address of the [`Registers`] to load; RCX: of those that the words of a message are loaded from, after a
-/// system call.
+/// The end of a system call: loads what it keeps, the words of a message from `[$words]` and the rest from `[rax]`, which
+/// is left to load RAX from.
+macro_rules! return_from_system_call {
+    ([$($first:literal),*], $words:literal, $last:literal, [$($symbol:tt)*]) => {
+        naked_asm!(
+            $($first,)*
+            concat!("mov rdx, [", $words, " + 24]"),
+            concat!("mov rsi, [", $words, " + 56]"),
+            concat!("mov r8, [", $words, " + 72]"),
+            concat!("mov r9, [", $words, " + 80]"),
+            concat!("mov r10, [", $words, " + 88]"),
+            concat!("mov r12, [", $words, " + 104]"),
+            concat!("mov r13, [", $words, " + 112]"),
+            concat!("mov r14, [", $words, " + 120]"),
+            "mov rbx, [rax + 32]",
+            "mov rbp, [rax + 48]",
+            "mov rcx, [rax + {rip}]",
+            "mov r11, [rax + {rflags}]",
+            "mov rsp, [rax + {rsp}]",
+            $last,
+            "sysretq",
+            rip = const offset_of!(Registers, rip), rflags = const offset_of!(Registers, rflags),
+            rsp = const offset_of!(Registers, rsp),
+            $($symbol)*
+        )
+    };
+}
+
+/// RAX: the address of the [`Registers`] to load.
 #[unsafe(naked)]
 unsafe extern "C" fn leave_kernel() -> ! {
-    naked_asm!(
-        "cmp dword ptr [rax + {vector}], {system_call_vector}",
-        "jne 2f",
-        "mov rdx, [rcx + 24]",
-        "mov rbx, [rax + 32]",
-        "mov rbp, [rax + 48]",
-        "mov rsi, [rcx + 56]",
-        "mov rdi, [rax + 64]",
-        "mov r8, [rcx + 72]",
-        "mov r9, [rcx + 80]",
-        "mov r10, [rcx + 88]",
-        "mov r12, [rcx + 104]",
-        "mov r13, [rcx + 112]",
-        "mov r14, [rcx + 120]",
-        "mov r15, [rax + 128]",
-        "mov rcx, [rax + {rip}]",
-        "mov r11, [rax + {rflags}]",
-        "mov rsp, [rax + {rsp}]",
+    return_from_system_call!(
+        ["cmp dword ptr [rax + {vector}], {system_call}", "jne {all}", "mov rdi, [rax + 64]", "mov r15, [rax + 128]"],
+        "rax",
         "mov rax, [rax + 8]",
-        "sysretq",
-        "2: lea rsp, [rax + 8]",
-        "pop rax", "pop rcx", "pop rdx", "pop rbx", "lea rsp, [rsp + 8]", "pop rbp", "pop rsi", "pop rdi",
-        "pop r8", "pop r9", "pop r10", "pop r11", "pop r12", "pop r13", "pop r14", "pop r15",
+        [vector = const offset_of!(Registers, vector), system_call = const SYSTEM_CALL, all = sym leave_with_all]
+    )
+}
+
+/// RAX: the address of the [`Registers`] of a thread in a system call, RCX: of those that hold the words of a message. RDI and R15
+/// are as they are to be.
+#[unsafe(naked)]
+unsafe extern "C" fn leave_with_message() -> ! {
+    return_from_system_call!([], "rcx", "xor eax, eax", [])
+}
+
+/// RAX: the address of the [`Registers`] to load, all of them.
+#[unsafe(naked)]
+unsafe extern "C" fn leave_with_all() -> ! {
+    naked_asm!(
+        "lea rsp, [rax + 8]",
+        "pop rax",
+        "pop rcx",
+        "pop rdx",
+        "pop rbx",
+        "lea rsp, [rsp + 8]",
+        "pop rbp",
+        "pop rsi",
+        "pop rdi",
+        "pop r8",
+        "pop r9",
+        "pop r10",
+        "pop r11",
+        "pop r12",
+        "pop r13",
+        "pop r14",
+        "pop r15",
         "add rsp, 16",
         "iretq",
-        vector = const offset_of!(Registers, vector), system_call_vector = const SYSTEM_CALL,
-        rip = const offset_of!(Registers, rip), rflags = const offset_of!(Registers, rflags),
-        rsp = const offset_of!(Registers, rsp),
     )
 }
 

@@ -13,7 +13,7 @@ pub mod physical;
 use protocols::address::HostPhysical;
 
 /// What of a native Space the CPU is loaded with.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default)]
 pub struct View {
     /// The root of the page tables; 0 for none.
     root: u64,
@@ -32,17 +32,26 @@ impl View {
     pub fn exists(self) -> bool {
         self.root != 0
     }
+}
 
-    /// Whether it is of the Space with these page tables.
-    #[inline]
-    pub fn is_of(self, root: HostPhysical) -> bool {
-        self.root == root.get()
+/// What the CPU is loaded with now: the root of page tables, 0 if that is nobody's.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Loaded(u64);
+
+impl Loaded {
+    /// Loads the CPU with a view, unless it is loaded with it already.
+    #[inline(always)]
+    pub fn change_to(&mut self, view: View) {
+        if self.0 != view.root {
+            self.0 = view.root;
+            cpu::load_page_table(view.root);
+            descriptor::set_port_bitmap(view.ports);
+        }
     }
 
-    /// Loads the CPU with it.
+    /// Whether it is the Space with these page tables.
     #[inline]
-    pub fn load(self) {
-        cpu::load_page_table(self.root);
-        descriptor::set_port_bitmap(self.ports);
+    pub fn is(self, root: HostPhysical) -> bool {
+        self.0 == root.get()
     }
 }

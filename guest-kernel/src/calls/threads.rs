@@ -6,7 +6,7 @@ use crate::kernel::Kernel;
 use crate::memory::hierarchy::Space;
 use crate::objects::Object;
 use crate::thread::{Thread, Wait};
-use protocols::api::{MessageKind, NativeState, Rights, Run, Status};
+use protocols::api::{NativeState, Rights, Run, Status};
 use protocols::exception::Misuse;
 use protocols::virtual_cpu::{Groups, VirtualCpuState};
 use zerocopy::{IntoBytes, TryFromBytes};
@@ -84,11 +84,7 @@ impl Kernel {
             if !accepted {
                 return Ok(Status::Refused);
             }
-            if !is_machine
-                && self.objects.threads.get(target).is_some_and(|thread| {
-                    thread.sending == MessageKind::Call || !matches!(thread.wait, Wait::Reply(_) | Wait::Server(_))
-                })
-            {
+            if !is_machine && self.objects.threads.get(target).is_some_and(|thread| !thread.needs_keeper()) {
                 self.stop_waiting(target);
             }
         }
