@@ -15,7 +15,7 @@ use protocols::api::{Call, MessageKind};
 use protocols::virtual_cpu::register::{R15, RAX, RDI};
 
 impl Kernel {
-    /// Performs the running native thread's call if it can be done the short way.
+    /// Performs the running native thread's call if that can be done the short way.
     #[inline(always)]
     pub fn fast_path(&mut self) -> Option<Resume> {
         let id = self.current?;

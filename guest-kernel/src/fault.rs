@@ -148,9 +148,8 @@ impl Kernel {
         if let Unresolved::Fault(Fault::Region(region, offset)) = unresolved {
             let keeper = self.objects.regions.get(region).and_then(|region| region.keeper);
             if let Some(keeper) = keeper {
-                let Some(thread) = self.objects.threads.get_mut(id) else { return };
-                thread.message = [offset, want.bits(), address, 0, 0, 0, 0, 0];
-                if self.send(id, keeper, MessageKind::MemoryFault) {
+                let message = [offset, want.bits(), address, 0, 0, 0, 0, 0];
+                if self.send_message(id, keeper, MessageKind::MemoryFault, message) {
                     return;
                 }
             }
@@ -186,23 +185,25 @@ impl Kernel {
     }
 
     /// Sends a message to the keeper of a thread's Space; without one, the thread stops.
-    #[inline]
+    #[inline(always)]
     pub fn tell_keeper(&mut self, id: Id<Thread>, kind: MessageKind, message: [u64; MESSAGE_WORDS]) {
-        let Some(thread) = self.objects.threads.get_mut(id) else { return };
-        thread.message = message;
-        let keeper = thread.space.and_then(|space| self.objects.spaces.get(space)).and_then(|space| space.keeper);
-        if !keeper.is_some_and(|keeper| self.send(id, keeper, kind)) {
-            let space = self.objects.threads.get(id).and_then(|thread| thread.space);
-            let is_root = space.and_then(|id| self.objects.spaces.get(id)).is_some_and(|space| space.ports);
-            if is_root {
-                crate::stop(format_args!("the root nester ended: exception {message:x?}"));
-            }
-            log::warn!("thread {id:?} stopped, it has no keeper: exception {message:x?}");
-            if let Some(thread) = self.objects.threads.get_mut(id) {
-                thread.stopped = true;
-            }
-            self.unready(id);
+        let space = self.objects.threads.get(id).and_then(|thread| thread.space);
+        let keeper = space.and_then(|space| self.objects.spaces.get(space)?.keeper);
+        if !keeper.is_some_and(|keeper| self.send_message(id, keeper, kind, message)) {
+            self.stop_without_keeper(id, message);
         }
+    }
+
+    #[cold]
+    fn stop_without_keeper(&mut self, id: Id<Thread>, message: [u64; MESSAGE_WORDS]) {
+        let Some(thread) = self.objects.threads.get_mut(id) else { return };
+        thread.stopped = true;
+        let space = thread.space.and_then(|id| self.objects.spaces.get(id));
+        if space.is_some_and(|space| space.ports) {
+            crate::stop(format_args!("the root nester ended: exception {message:x?}"));
+        }
+        log::warn!("thread {id:?} stopped, it has no keeper: exception {message:x?}");
+        self.unready(id);
     }
 
     /// The keeper has replied to a thread, which waits for nothing now. Whether the thread can go on.

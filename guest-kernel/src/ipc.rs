@@ -6,28 +6,62 @@ use crate::arch::{apic, cpu};
 use crate::arena::Id;
 use crate::kernel::Kernel;
 use crate::objects::{Port, Portset};
-use crate::thread::{Thread, Wait};
+use crate::thread::{Thread, Wait, copy_words, set_words};
 use protocols::api::{MessageKind, Status};
+use protocols::exception::MESSAGE_WORDS;
 use protocols::virtual_cpu::register::R15;
 
+/// A message of one word.
+const fn first_word(word: u64) -> [u64; MESSAGE_WORDS] {
+    [word, 0, 0, 0, 0, 0, 0, 0]
+}
+
 impl Kernel {
-    /// Sends what `client` has to send to a Port, and lets it wait for the reply. A server that is waiting gets the CPU from the
-    /// client at once. False if there is no such Port.
+    /// Sends the call in the registers of `client` to a Port, and lets it wait for the reply. A server that is waiting gets
+    /// the CPU from the client at once. False if there is no such Port.
+    pub fn send_call(&mut self, client: Id<Thread>, port: Id<Port>) -> bool {
+        self.send(client, port, MessageKind::Call, |client, server| copy_words(client.gpr(), server), |_| {})
+    }
+
+    /// Sends a message of the kernel's on behalf of `client`, as [`send_call`](Self::send_call) does.
     #[inline(always)]
-    pub fn send(&mut self, client_id: Id<Thread>, port_id: Id<Port>, kind: MessageKind) -> bool {
+    pub fn send_message(
+        &mut self,
+        client: Id<Thread>,
+        port: Id<Port>,
+        kind: MessageKind,
+        message: [u64; MESSAGE_WORDS],
+    ) -> bool {
+        self.send(client, port, kind, |_, server| set_words(&message, server), |client| client.message = message)
+    }
+
+    /// Sends to a Port: with `deliver` to a server's registers, or else with `keep` until there is a server.
+    #[inline(always)]
+    fn send(
+        &mut self,
+        client_id: Id<Thread>,
+        port_id: Id<Port>,
+        kind: MessageKind,
+        deliver: impl FnOnce(&Thread, &mut [u64; 16]),
+        keep: impl FnOnce(&mut Thread),
+    ) -> bool {
         let objects = &mut self.objects;
         let Some(port) = objects.ports.get(port_id) else { return false };
         let alias = port.alias;
         let portset = port.portset.and_then(|id| objects.portsets.get_mut(id));
-        let server_id = portset.and_then(|portset| portset.servers.pop_front(&mut objects.threads));
+        let server_id = portset.as_ref().and_then(|portset| portset.servers.first());
         let pair = server_id.and_then(|id| Some((id, objects.threads.pair_mut(client_id, id)?)));
-        let Some((server_id, (client, server))) = pair else {
+        let (Some((server_id, (client, server))), Some(portset)) = (pair, portset) else {
+            if let Some(client) = objects.threads.get_mut(client_id) {
+                keep(client);
+            }
             self.wait_for_server(client_id, port_id, kind);
             return true;
         };
+        portset.servers.take_first(server);
         client.sending = kind;
         client.wait = Wait::for_reply(kind, server_id);
-        server.receive(alias, client);
+        deliver(client, server.receiving(alias, kind));
         server.wait = Wait::Nothing;
         server.client = Some(client_id);
         if self.current == Some(client_id) {
@@ -114,16 +148,21 @@ impl Kernel {
             let Some(server) = objects.threads.get_mut(server_id) else { return false };
             if core::mem::take(&mut port.line_fired) {
                 let line = port.line.unwrap_or(0);
-                server.receive_word(alias, MessageKind::Interrupt, u64::from(line));
+                set_words(&first_word(u64::from(line)), server.receiving(alias, MessageKind::Interrupt));
                 server.line = Some(line);
             } else {
-                server.receive_word(alias, MessageKind::Notification, core::mem::take(&mut port.notification));
+                let bits = core::mem::take(&mut port.notification);
+                set_words(&first_word(bits), server.receiving(alias, MessageKind::Notification));
             }
         } else {
             let Some(client_id) = port.clients.pop_front(&mut objects.threads) else { return false };
             let Some((client, server)) = objects.threads.pair_mut(client_id, server_id) else { return false };
             client.wait = Wait::for_reply(client.sending, server_id);
-            server.receive(alias, client);
+            let words = server.receiving(alias, client.sending);
+            match client.sending {
+                MessageKind::Call => copy_words(client.gpr(), words),
+                _ => set_words(&client.message, words),
+            }
             server.client = Some(client_id);
         }
         let more = port.line_fired || port.notification != 0 || port.clients.first().is_some();
@@ -190,7 +229,7 @@ impl Kernel {
     }
 
     /// `ipc_reply_wait_receive`. The client that can go on gets the CPU from the server if that has to wait.
-    #[inline(always)]
+    #[inline(never)]
     pub fn reply_and_receive(&mut self, server: Id<Thread>, portset: Id<Portset>) {
         let client = self.reply(server).ok().flatten();
         self.receive(server, portset);

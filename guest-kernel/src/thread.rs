@@ -89,15 +89,17 @@ pub struct Thread {
 /// The registers that carry a message.
 const WORDS: [usize; MESSAGE_WORDS] = [RSI, RDX, R10, R8, R8 + 1, R12, R13, R14];
 
-#[inline]
-fn copy_words(from: &[u64; 16], to: &mut [u64; 16]) {
+/// Copies the words of a message between registers.
+#[inline(always)]
+pub fn copy_words(from: &[u64; 16], to: &mut [u64; 16]) {
     for register in WORDS {
         to[register] = from[register];
     }
 }
 
-#[inline]
-fn set_words(words: &[u64; MESSAGE_WORDS], to: &mut [u64; 16]) {
+/// Puts a message into registers.
+#[inline(always)]
+pub fn set_words(words: &[u64; MESSAGE_WORDS], to: &mut [u64; 16]) {
     for (register, word) in WORDS.into_iter().zip(words) {
         to[register] = *word;
     }
@@ -159,23 +161,12 @@ impl Thread {
         }
     }
 
-    /// Makes its registers those of a call that has received a message from `client`.
-    #[inline]
-    pub fn receive(&mut self, alias: u64, client: &Self) {
-        let kind = client.sending;
+    /// Its general registers, made those of a call that has received a message, whose words are still to come.
+    #[inline(always)]
+    pub fn receiving(&mut self, alias: u64, kind: MessageKind) -> &mut [u64; 16] {
         let gpr = self.returning();
-        match kind {
-            MessageKind::Call => copy_words(client.gpr(), gpr),
-            _ => set_words(&client.message, gpr),
-        }
         (gpr[RAX], gpr[RDI], gpr[R15]) = (Status::Ok as u64, alias, kind as u64);
-    }
-
-    /// Makes its registers those of a call that has received a message of one word from nobody.
-    pub fn receive_word(&mut self, alias: u64, kind: MessageKind, word: u64) {
-        let gpr = self.returning();
-        set_words(&[word, 0, 0, 0, 0, 0, 0, 0], gpr);
-        (gpr[RAX], gpr[RDI], gpr[R15]) = (Status::Ok as u64, alias, kind as u64);
+        gpr
     }
 
     /// Makes the words in the registers of `server` the result of its call.

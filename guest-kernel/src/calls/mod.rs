@@ -14,7 +14,7 @@ use crate::arena::Id;
 use crate::fault::Unresolved;
 use crate::kernel::Kernel;
 use crate::thread::Thread;
-use protocols::api::{Call, MessageKind, ObjectType, Rights, SpaceKind, Status};
+use protocols::api::{Call, ObjectType, Rights, SpaceKind, Status};
 use protocols::exception::Misuse;
 use protocols::virtual_cpu::register::{R8, R10, RAX, RDI, RDX, RSI};
 use zerocopy::{IntoBytes, TryFromBytes};
@@ -130,7 +130,7 @@ impl Kernel {
             }
             Call::IpcCall => {
                 let port = self.port_of(id, a)?;
-                if self.send(id, port, MessageKind::Call) {
+                if self.send_call(id, port) {
                     return Ok(None);
                 }
                 Ok(Status::InvalidDestination)
