@@ -153,14 +153,25 @@ impl<T> Arena<T> {
         Some(unsafe { (one.value.assume_init_mut(), other.value.assume_init_mut()) })
     }
 
+    /// How many places there are, occupied or free.
+    pub fn places(&self) -> usize {
+        self.chunks.len() * CHUNK
+    }
+
+    /// The identifier of the object in a place, numbered from 0 on.
+    pub fn at(&self, number: usize) -> Option<Id<T>> {
+        if number >= self.places() {
+            return None;
+        }
+        let place = self.place(number);
+        // SAFETY: the place is a slot of this arena, which is borrowed.
+        let slot = unsafe { place.as_ref() };
+        slot.is_live.then_some(Id { slot: place, key: slot.key })
+    }
+
     /// All identifiers.
     pub fn ids(&self) -> impl Iterator<Item = Id<T>> + '_ {
-        let numbers = (0..self.chunks.len() * CHUNK).map(|number| self.place(number));
-        numbers.filter_map(|place| {
-            // SAFETY: the place is a slot of this arena, which is borrowed.
-            let slot = unsafe { place.as_ref() };
-            slot.is_live.then_some(Id { slot: place, key: slot.key })
-        })
+        (0..self.places()).filter_map(|number| self.at(number))
     }
 
     fn place(&self, number: usize) -> NonNull<Slot<T>> {
@@ -171,7 +182,7 @@ impl<T> Arena<T> {
     /// Adds free slots; returns the first.
     #[cold]
     fn grow(&mut self) -> NonNull<Slot<T>> {
-        let first = self.chunks.len() * CHUNK;
+        let first = self.places();
         let slot = |offset: usize| Slot {
             value: MaybeUninit::uninit(),
             key: ((first + offset) as u64) << 32 | 1,
@@ -192,7 +203,7 @@ impl<T> Arena<T> {
 
 impl<T> Drop for Arena<T> {
     fn drop(&mut self) {
-        for number in 0..self.chunks.len() * CHUNK {
+        for number in 0..self.places() {
             let mut place = self.place(number);
             // SAFETY: the place is a slot of this arena, borrowed exclusively; live slots hold values.
             unsafe {

@@ -149,6 +149,10 @@ impl Kernel {
             let keeper = self.objects.regions.get(region).and_then(|region| region.keeper);
             if let Some(keeper) = keeper {
                 let message = [offset, want.bits(), address, 0, 0, 0, 0, 0];
+                // Should the keeper have no memory, the thread gets the exception.
+                if let Some(thread) = self.objects.threads.get_mut(id) {
+                    thread.message = message;
+                }
                 if self.send_message(id, keeper, MessageKind::MemoryFault, message) {
                     return;
                 }
@@ -210,6 +214,7 @@ impl Kernel {
     #[inline]
     pub fn keeper_replied(&mut self, id: Id<Thread>, words: &[u64; MESSAGE_WORDS]) -> bool {
         let Some(thread) = self.objects.threads.get_mut(id) else { return false };
+        thread.keeper_since = 0;
         match thread.sending {
             MessageKind::MachineExit => return self.machine_replied(id, words),
             MessageKind::MemoryFault if words[0] == memory_reply::RETRY => {}

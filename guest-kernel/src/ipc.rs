@@ -256,15 +256,21 @@ impl Kernel {
 
     /// Ends a client's call because nobody will reply: a caller learns of it, a thread that needed its keeper stops.
     pub fn fail_client(&mut self, id: Id<Thread>) {
+        self.fail_client_because(id, "its keeper is gone");
+    }
+
+    /// [`fail_client`](Self::fail_client) with what is logged of a thread that needed its keeper.
+    pub fn fail_client_because(&mut self, id: Id<Thread>, reason: &str) {
         let Some(client) = self.objects.threads.get_mut(id) else { return };
         let is_calling = client.is_calling();
         client.wait = Wait::Nothing;
+        client.keeper_since = 0;
         if is_calling {
             client.finish(Status::InvalidDestination as u64);
             self.make_ready(id);
         } else {
             client.stopped = true;
-            log::warn!("thread {id:?} stopped: its keeper does not answer");
+            log::warn!("thread {id:?} stopped: {reason}");
         }
     }
 

@@ -249,13 +249,14 @@ impl Kernel {
     }
 
     fn destroy_space(&mut self, id: Id<Space>) {
-        let threads: alloc::vec::Vec<Id<Thread>> = self
-            .objects
-            .threads
-            .ids()
-            .filter(|&thread| self.objects.threads.get(thread).is_some_and(|thread| thread.space == Some(id)))
-            .collect();
-        for thread_id in threads {
+        for number in 0..self.objects.threads.places() {
+            let thread_id = self.objects.threads.at(number);
+            let Some((thread_id, thread)) = thread_id.and_then(|id| Some((id, self.objects.threads.get(id)?))) else {
+                continue;
+            };
+            if thread.space != Some(id) {
+                continue;
+            }
             self.unready(thread_id);
             self.stop_waiting(thread_id);
             self.abandon_client(thread_id);

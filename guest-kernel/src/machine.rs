@@ -10,7 +10,7 @@ use crate::memory::hierarchy::{Fault, Space, Translation};
 use crate::space::Contents;
 use crate::thread::{Thread, Wait};
 use protocols::address::{HostPhysical, PAGE_SIZE};
-use protocols::api::{MessageKind, Rights, Status};
+use protocols::api::{Call, MessageKind, Rights, Status};
 use protocols::exception::{MESSAGE_WORDS, MachineReply};
 use protocols::machine::{EptEntry, MACHINE_FRAMES, Status as MonitorStatus, VIRTUAL_CPU_FRAMES};
 use protocols::virtual_cpu::register::{RAX, RBX, RCX, RDX};
@@ -278,6 +278,7 @@ impl Kernel {
                     self.unready(id);
                 }
             }
+            exit_reason::VMCALL if state.gpr[RAX] == Call::ThreadSelf as u64 => thread.answer_self(),
             exit_reason::VMCALL => self.call(id),
             exit_reason::RDMSR | exit_reason::WRMSR => {
                 if !serve_system_call_register(state) {

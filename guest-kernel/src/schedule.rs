@@ -13,6 +13,10 @@ use protocols::api::Status;
 
 /// Time slices in a second.
 const SLICES_PER_SECOND: u64 = 100;
+/// How often the kernel looks for keepers that do not reply.
+const KEEPER_CHECKS_PER_SECOND: u64 = 4;
+/// How long threads wait for a keeper's reply whose Space does not say.
+const PATIENCE_SECONDS: u64 = 10;
 
 /// The timer's state.
 #[derive(Debug)]
@@ -22,12 +26,14 @@ pub struct Timer {
     slice_end: u64,
     programmed: u64,
     sleepers: Vec<Id<Thread>>,
+    /// When to look again for keepers that do not reply.
+    keeper_check: u64,
 }
 
 impl Timer {
     /// A timer that is not running.
     pub fn new(frequency: u64) -> Self {
-        Self { frequency, slice_end: 0, programmed: u64::MAX, sleepers: Vec::new() }
+        Self { frequency, slice_end: 0, programmed: u64::MAX, sleepers: Vec::new(), keeper_check: 0 }
     }
 
     #[inline]
@@ -187,8 +193,41 @@ impl Kernel {
         if self.ready.first().is_some() {
             next = next.min(self.timer.slice_end);
         }
-        if next != u64::MAX {
-            self.timer.program_by(next);
+        self.check_keepers(now);
+        self.timer.program_by(next.min(self.timer.keeper_check));
+    }
+
+    /// Stops the threads that have waited too long for their keepers. They are looked for now and then, so that waiting costs
+    /// nothing where keepers reply.
+    pub fn check_keepers(&mut self, now: u64) {
+        if now < self.timer.keeper_check {
+            return self.timer.program_by(self.timer.keeper_check);
         }
+        self.timer.keeper_check = now + self.timer.frequency / KEEPER_CHECKS_PER_SECOND;
+        self.timer.program_by(self.timer.keeper_check);
+        for number in 0..self.objects.threads.places() {
+            let Some(id) = self.objects.threads.at(number) else { continue };
+            if self.waits_too_long(id, now) {
+                self.stop_waiting(id);
+                self.fail_client_because(id, "its keeper has not replied in time");
+            }
+        }
+    }
+
+    fn waits_too_long(&mut self, id: Id<Thread>, now: u64) -> bool {
+        let Some(thread) = self.objects.threads.get_mut(id) else { return false };
+        if !thread.needs_keeper() {
+            return false;
+        }
+        if thread.keeper_since == 0 {
+            thread.keeper_since = now;
+            return false;
+        }
+        let space = thread.space.and_then(|space| self.objects.spaces.get(space));
+        let patience = match space.map_or(0, |space| space.patience) {
+            0 => self.timer.frequency.saturating_mul(PATIENCE_SECONDS),
+            patience => patience,
+        };
+        now - thread.keeper_since >= patience
     }
 }

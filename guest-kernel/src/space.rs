@@ -29,6 +29,7 @@ impl Space {
             mappings: BTreeMap::new(),
             regions: Vec::new(),
             keeper: None,
+            patience: 0,
             contents,
             account,
             epoch: 0,

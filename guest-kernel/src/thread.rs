@@ -80,6 +80,8 @@ pub struct Thread {
     pub message: [u64; MESSAGE_WORDS],
     /// When its wait for a message ends; 0 for never.
     pub deadline: u64,
+    /// When it was first seen waiting for a keeper, in the present wait; 0 if it was not.
+    pub keeper_since: u64,
     /// It is in the list of threads with deadlines.
     pub timed: bool,
     /// The Space and address that it was created at.
@@ -124,6 +126,7 @@ impl Thread {
             sending: MessageKind::Call,
             message: [0; MESSAGE_WORDS],
             deadline: 0,
+            keeper_since: 0,
             timed: false,
             home,
         }
@@ -195,6 +198,14 @@ impl Thread {
                 &mut state.gpr
             }
         }
+    }
+
+    /// `thread_self`. For native threads the entry code has its own.
+    #[inline]
+    pub fn answer_self(&mut self) {
+        let address = self.registers.self_address;
+        let gpr = self.returning();
+        (gpr[RAX], gpr[RDI]) = (Status::Ok as u64, address);
     }
 
     /// Ends the call that it makes with a status.

@@ -110,7 +110,9 @@ pub enum Call {
     SpaceReference = 0x73,
     /// Writes the [`SpaceState`] of Space `rdi` to `rsi`.
     SpaceGetState = 0x74,
-    /// Sets the keeper Port of Space `rdi` from *reference* `rsi`.
+    /// Sets the keeper Port of Space `rdi` from *reference* `rsi`, and how many ticks of the time stamp counter its threads wait for
+    /// a keeper's reply, its own or a Region's, from `rdx` (0: unchanged; at first ten seconds). A thread that has waited longer stops.
+    /// The kernel looks four times in a second.
     SpaceSetState = 0x75,
     /// Sets policy of a machine Space `rdi`: `rsi` is a [`policy::Kind`](crate::policy::Kind), `rdx` the address of `r10` entries.
     /// `Ok`, `Refused` (an entry is not allowed; none was applied), `NoMemory`.

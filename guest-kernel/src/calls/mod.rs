@@ -103,7 +103,7 @@ impl Kernel {
             Call::RegionSearch => self.search_region(id, caller, a, b),
             Call::PortSetState => self.set_port(caller, a, b, c),
             Call::SpaceGetState => self.get_space(caller, a, b),
-            Call::SpaceSetState => self.set_space(caller, a, b),
+            Call::SpaceSetState => self.set_space(caller, a, b, c),
             Call::SpaceSetPolicy => self.set_space_policy(caller, a, b, c, d),
             Call::ThreadGetState => self.get_thread(id, caller, a, b, c),
             Call::ThreadSetState => self.set_thread(id, caller, [a, b, c, d, e]),
@@ -153,11 +153,8 @@ impl Kernel {
                 self.reply_and_receive(id, portset);
                 return Ok(None);
             }
-            // Native threads are answered at the entry.
-            Call::ThreadSelf => {
-                let thread = self.objects.threads.get(id).ok_or(Misuse::NoObject)?;
-                self.set_result(id, RDI, thread.registers.self_address)
-            }
+            // Answered at the entry, through either door.
+            Call::ThreadSelf => return Err(Misuse::UnknownCall.into()),
         };
         done.map(Some)
     }

@@ -22,11 +22,14 @@ impl Kernel {
         Ok(Status::Ok)
     }
 
-    pub(super) fn set_space(&mut self, caller: Id<Space>, address: u64, keeper: u64) -> Done {
+    pub(super) fn set_space(&mut self, caller: Id<Space>, address: u64, keeper: u64, patience: u64) -> Done {
         let space = self.space_at(caller, address, Rights::WRITE)?;
         let keeper = self.optional_port(caller, keeper)?;
         if let Some(space) = self.objects.spaces.get_mut(space) {
             space.keeper = keeper.or(space.keeper);
+            if patience != 0 {
+                space.patience = patience;
+            }
         }
         Ok(Status::Ok)
     }

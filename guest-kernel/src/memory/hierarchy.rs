@@ -23,6 +23,8 @@ pub struct Space {
     pub regions: Vec<Id<Region>>,
     /// Who hears of exceptions in it.
     pub keeper: Option<Id<Port>>,
+    /// How many ticks its threads wait for a keeper's reply; 0 for as many as the kernel thinks fit.
+    pub patience: u64,
     /// The tables that cache it, and its kind.
     pub contents: Contents,
     /// Kernel memory: allowance, use.

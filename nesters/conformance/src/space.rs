@@ -3,6 +3,8 @@
 use protocols::address::PAGE_SIZE;
 use protocols::api::{Call, OBJECT_SIZE, Rights, SpaceKind, Status};
 use protocols::exception::Misuse;
+use protocols::libc::time;
+use protocols::libnest::server::resume;
 use protocols::libnest::{Event, Mapping, Space};
 use protocols::virtual_cpu::register::{RAX, RDI};
 
@@ -20,6 +22,7 @@ pub const TESTS: &[Test] = &[
     ("space::allowance_of_a_machine", allowance_of_a_machine),
     ("space::everything_returns", everything_returns),
     ("space::destroy_stops_threads", destroy_stops_threads),
+    ("space::patience_with_keepers", patience_with_keepers),
     ("space::arguments_are_checked", arguments_are_checked),
 ];
 
@@ -163,5 +166,28 @@ fn arguments_are_checked(bench: &mut Bench) -> Verdict {
     let Answer::Done(state) = child.call(bench, Call::SpaceGetState, &[DATA, DATA + 0x100])? else { fail!("no state") };
     require!(state.gpr[RAX], Status::Ok as u64);
     require!(child.read(DATA + 0x108)?, 8);
+    Ok(())
+}
+
+/// A thread waits no longer for a keeper that does not reply than its Space says; a reply that comes too late is for nobody.
+fn patience_with_keepers(bench: &mut Bench) -> Verdict {
+    let mut child = Native::new(bench)?;
+    let Some(patience) = bench.microseconds(100_000) else { fail!("no time") };
+    child.space.set_patience(patience - time::now())?;
+    child.begin(code::divide(), &[])?;
+    let Event::Exception { .. } = bench.receive() else { fail!("no exception") };
+    require!(child.thread.native_state()?.stopped, 0);
+    let deadline = bench.deadline();
+    while child.thread.native_state()?.stopped == 0 {
+        if deadline.is_some_and(|deadline| time::now() > deadline) {
+            fail!("it waits for ever");
+        }
+    }
+    let soon = bench.microseconds(1000);
+    require!(bench.reply_until(&resume(), soon), Event::TimedOut);
+    require!(child.thread.native_state()?.stopped, 1);
+    // It can go on all the same.
+    child.begin(code::divide(), &[])?;
+    require!(matches!(bench.receive(), Event::Exception { .. }), true);
     Ok(())
 }

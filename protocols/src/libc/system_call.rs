@@ -127,7 +127,7 @@ reference_to! {
     space_reference = SpaceReference, "[`Call::SpaceReference`].";
     thread_reference = ThreadReference, "[`Call::ThreadReference`].";
     reference_copy = ReferenceCopy, "[`Call::ReferenceCopy`]: from the first to the second.";
-    space_set_state = SpaceSetState, "[`Call::SpaceSetState`]: the keeper.";
+    space_set_keeper = SpaceSetState, "[`Call::SpaceSetState`]: the keeper.";
 }
 
 /// [`Call::MappingSetState`].
@@ -176,6 +176,12 @@ pub fn port_set_state(port: u64, alias: u64, portset: u64) -> Result<()> {
 #[inline]
 pub fn space_create(space: u64, kind: SpaceKind, allowance: u64) -> Result<()> {
     on_objects(Call::SpaceCreate, [space, kind as u64, allowance, 0, 0]).ok().map(|_| ())
+}
+
+/// [`Call::SpaceSetState`]: how many ticks its threads wait for a keeper's reply.
+#[inline]
+pub fn space_set_patience(space: u64, ticks: u64) -> Result<()> {
+    on_objects(Call::SpaceSetState, [space, 0, ticks, 0, 0]).ok().map(|_| ())
 }
 
 /// [`Call::SpaceGetState`].

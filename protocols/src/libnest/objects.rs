@@ -263,7 +263,12 @@ impl Space {
 
     /// Makes `port` its keeper: exceptions and VM exits of its threads arrive there.
     pub fn set_keeper(&self, port: &Port) -> Result<()> {
-        call::space_set_state(self.address(), port.reference()?.address())
+        call::space_set_keeper(self.address(), port.reference()?.address())
+    }
+
+    /// Lets its threads wait for a keeper's reply for so many ticks of the time stamp counter, then stop.
+    pub fn set_patience(&self, ticks: u64) -> Result<()> {
+        call::space_set_patience(self.address(), ticks)
     }
 
     /// What it is, may use and uses.
