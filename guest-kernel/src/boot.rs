@@ -7,6 +7,7 @@ use crate::arch::{apic, cpu, descriptor, entry, extended, heap, monitor};
 use crate::arena::Id;
 use crate::fault::ChargedTables;
 use crate::kernel::Kernel;
+use crate::list::Place;
 use crate::memory::frames::FramePool;
 use crate::memory::hierarchy::{Mapping, Region, Space, link_mapping};
 use crate::memory::page_table::PageTable;
@@ -233,7 +234,7 @@ impl Kernel {
             ..Region::default()
         });
         let (region, space, start) = (Some(region), Some(root), address);
-        let mapping = Mapping { region, space, offset: 0, start, size, rights, position: 0 };
+        let mapping = Mapping { region, space, offset: 0, start, size, rights, place: Place::default() };
         let mapping = self.objects.mappings.insert(mapping);
         link_mapping(&mut self.objects.regions, &mut self.objects.mappings, mapping);
         if let Some(space) = self.objects.spaces.get_mut(root) {

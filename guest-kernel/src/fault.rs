@@ -7,11 +7,10 @@ use crate::arch::{cpu, physical};
 use crate::arena::Id;
 use crate::kernel::Kernel;
 use crate::memory::frames::FramePool;
-use crate::memory::hierarchy::{self, Fault, Piece, Space, Translation, translate};
-use crate::memory::page_table::{NoMemory, Page, TableMemory};
+use crate::memory::hierarchy::{self, Derived, Fault, MEMORY_END, Piece, Space, TooMuch, Translation, translate};
+use crate::memory::page_table::{NoMemory, Page, TableMemory, USER_END};
 use crate::space::Contents;
 use crate::thread::Thread;
-use alloc::vec::Vec;
 use protocols::address::{HostPhysical, LARGE_PAGE_SIZE, PAGE_SIZE};
 use protocols::api::{MessageKind, Rights};
 use protocols::exception::{MESSAGE_WORDS, MISUSE, Misuse, exception_reply, memory_reply};
@@ -97,32 +96,56 @@ impl Kernel {
         }
     }
 
-    /// Drops everything that is derived from a piece of a Space, at once.
+    /// Drops a piece of a Space and everything that is derived from it, at once.
     pub fn withdraw(&mut self, piece: Piece) {
-        let mut pieces = Vec::new();
-        hierarchy::withdraw(&self.hierarchy(), piece, |piece| pieces.push(piece));
-        self.drop_pieces(&pieces);
+        self.drop_piece(piece);
+        self.withdraw_derived(piece);
     }
 
-    /// Drops pieces from the tables.
-    pub fn drop_pieces(&mut self, pieces: &[Piece]) {
-        for piece in pieces {
-            let Some(space) = self.objects.spaces.get_mut(piece.space) else { continue };
-            space.epoch += 1;
-            match &mut space.contents {
-                Contents::Native(table) => {
-                    let mut memory = ChargedTables { frames: &mut self.frames, account: &mut space.account };
-                    let removed = table.unmap(&mut memory, piece.start, piece.end);
-                    if removed && self.loaded.is(table.root()) {
-                        cpu::flush_user();
-                    }
-                }
-                Contents::Machine(machine) => {
-                    let machine = *machine;
-                    self.remove_from_machine(piece.space, machine, piece.start, piece.end);
-                }
-                Contents::Physical | Contents::Unbuilt => {}
+    /// Drops everything that is derived from a piece of a Space, at once.
+    pub fn withdraw_derived(&mut self, piece: Piece) {
+        let mut walk = Derived::of_piece(&self.hierarchy(), piece);
+        loop {
+            match walk.next(&self.hierarchy()) {
+                Ok(Some(piece)) => self.drop_piece(piece),
+                Ok(None) => return,
+                Err(TooMuch) => return self.empty_derived(piece.space),
             }
+        }
+    }
+
+    /// Drops all that the tables hold of a Space and of all Spaces that show part of it.
+    fn empty_derived(&mut self, space: Id<Space>) {
+        let mut list = None;
+        let mut hierarchy = self.hierarchy_mut();
+        hierarchy::visit_derived(&mut hierarchy, space, |hierarchy, id| {
+            if let Some(space) = hierarchy.spaces.get_mut(id) {
+                space.next_emptied = list.replace(id);
+            }
+        });
+        while let Some(id) = list {
+            list = self.objects.spaces.get_mut(id).and_then(|space| space.next_emptied.take());
+            self.drop_piece(Piece { space: id, start: 0, end: MEMORY_END });
+        }
+    }
+
+    /// Drops a piece from its Space's tables.
+    fn drop_piece(&mut self, piece: Piece) {
+        let Some(space) = self.objects.spaces.get_mut(piece.space) else { return };
+        space.epoch += 1;
+        match &mut space.contents {
+            Contents::Native(table) => {
+                let mut memory = ChargedTables { frames: &mut self.frames, account: &mut space.account };
+                let removed = table.unmap(&mut memory, piece.start, piece.end.min(USER_END));
+                if removed && self.loaded.is(table.root()) {
+                    cpu::flush_user();
+                }
+            }
+            Contents::Machine(machine) => {
+                let machine = *machine;
+                self.remove_from_machine(piece.space, machine, piece.start, piece.end);
+            }
+            Contents::Physical | Contents::Unbuilt => {}
         }
     }
 

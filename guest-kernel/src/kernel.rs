@@ -6,7 +6,7 @@ use crate::arch::{Loaded, View};
 use crate::arch::{apic, cpu, descriptor};
 use crate::arena::Id;
 use crate::memory::frames::FramePool;
-use crate::memory::hierarchy::Hierarchy;
+use crate::memory::hierarchy::{Hierarchy, HierarchyMut};
 use crate::objects::{Objects, Port, Queue};
 use crate::schedule::Timer;
 use crate::space::Contents;
@@ -58,6 +58,12 @@ impl Kernel {
     #[inline]
     pub fn hierarchy(&self) -> Hierarchy<'_> {
         Hierarchy { spaces: &self.objects.spaces, regions: &self.objects.regions, mappings: &self.objects.mappings }
+    }
+
+    /// The memory hierarchy, to be changed.
+    pub fn hierarchy_mut(&mut self) -> HierarchyMut<'_> {
+        let Objects { spaces, regions, mappings, walks, .. } = &mut self.objects;
+        HierarchyMut { spaces, regions, mappings, walks }
     }
 
     /// Whether a physical address is RAM.

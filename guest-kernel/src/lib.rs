@@ -38,6 +38,7 @@ pub mod fault;
 pub mod ipc;
 pub mod kernel;
 pub mod lifecycle;
+pub mod list;
 pub mod logger;
 pub mod machine;
 pub mod memory;

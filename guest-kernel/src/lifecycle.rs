@@ -6,7 +6,8 @@ use crate::arena::Id;
 use crate::calls::Stop;
 use crate::fault::ChargedTables;
 use crate::kernel::Kernel;
-use crate::memory::hierarchy::{Mapping, Piece, Region, Space, withdraw};
+use crate::list::{List, Place as ListPlace};
+use crate::memory::hierarchy::{MEMORY_END, Mapping, Piece, Region, Space};
 use crate::memory::page_table::PageTable;
 use crate::objects::{Object, Place, Port, Portset, Reference};
 use crate::space::Contents;
@@ -267,10 +268,7 @@ impl Kernel {
             }
         }
         // What other Spaces derived from this one goes first, then the tables as a whole.
-        let mut pieces = alloc::vec::Vec::new();
-        withdraw(&self.hierarchy(), Piece { space: id, start: 0, end: u64::MAX }, |piece| pieces.push(piece));
-        pieces.retain(|piece| piece.space != id);
-        self.drop_pieces(&pieces);
+        self.withdraw_derived(Piece { space: id, start: 0, end: MEMORY_END });
         let Some(space) = self.objects.spaces.remove(id) else { return };
         if self.is_loaded(&space.contents) {
             self.loaded.change_to(View::new(self.kernel_table, false));
@@ -280,9 +278,12 @@ impl Kernel {
                 mapping.space = None;
             }
         }
-        for &region in &space.regions {
+        let mut next = space.regions.first();
+        while let Some(region) = next {
+            next = List::after(&self.objects.regions, region);
             if let Some(region) = self.objects.regions.get_mut(region) {
                 region.space = None;
+                region.place = ListPlace::default();
             }
         }
         let mut account = space.account;

@@ -110,6 +110,8 @@ pub struct Objects {
     pub threads: Arena<Thread>,
     /// References.
     pub references: Arena<Reference>,
+    /// Walks over Spaces so far.
+    pub walks: u64,
     /// Objects by the physical address of their memory.
     pub places: BTreeMap<u64, Place>,
 }
@@ -128,6 +130,7 @@ impl Objects {
                 portsets: Arena::new(),
                 threads: Arena::new(),
                 references: Arena::new(),
+                walks: 0,
                 places: BTreeMap::new(),
             }
         }

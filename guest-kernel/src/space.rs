@@ -2,12 +2,12 @@
 
 use crate::account::Account;
 use crate::arch::View;
+use crate::list::List;
 use crate::machine::Machine;
-use crate::memory::hierarchy::Space;
+use crate::memory::hierarchy::{Space, Visit};
 use crate::memory::page_table::PageTable;
 use crate::names::NameCache;
 use alloc::collections::BTreeMap;
-use alloc::vec::Vec;
 
 /// What a Space's addresses are, and the tables that cache its Mappings.
 #[derive(Debug)]
@@ -27,7 +27,10 @@ impl Space {
     pub fn new(contents: Contents, account: Account) -> Self {
         Self {
             mappings: BTreeMap::new(),
-            regions: Vec::new(),
+            regions: List::default(),
+            rank: 0,
+            visit: Visit::default(),
+            next_emptied: None,
             keeper: None,
             patience: 0,
             contents,

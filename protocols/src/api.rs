@@ -67,7 +67,7 @@ pub enum Call {
     MappingDestroy = 0x31,
     /// Sets Mapping `rdi` from the [`MappingState`] at `rsi`, its Region from *reference* `rdx`, the Space it appears in from
     /// *reference* `r10`.
-    /// `Ok`, `Overlap` (with another Mapping of the Space), `NoMemory`.
+    /// `Ok`, `Overlap` (with another Mapping of the Space), `Circular` (the Space shows itself then), `NoMemory`.
     MappingSetState = 0x35,
 
     /// Creates a Region at `rdi`, exporting nothing. `Ok`, `NoMemory`.
@@ -77,7 +77,7 @@ pub enum Call {
     /// Points Reference `rsi` at Region `rdi`.
     RegionReference = 0x43,
     /// Sets Region `rdi` from the [`RegionState`] at `rsi`, the Space that it exports from *reference* `rdx` (0 at first: the
-    /// caller's own Space), the keeper Port from *reference* `r10`.
+    /// caller's own Space), the keeper Port from *reference* `r10`. `Ok`, `Circular`.
     RegionSetState = 0x45,
     /// Limits everything derived from Region `rdi` to [`Rights`] `rsi`, at once; relaxes the limit too.
     RegionProtect = 0x46,
@@ -189,6 +189,8 @@ pub enum Status {
     Refused = 7,
     /// This host lacks what the call needs.
     Unsupported = 8,
+    /// A Space would show part of itself.
+    Circular = 9,
 }
 
 /// What a received message is.

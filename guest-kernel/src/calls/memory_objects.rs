@@ -3,21 +3,19 @@
 use super::Done;
 use crate::arena::Id;
 use crate::kernel::Kernel;
+use crate::list::{List, Place};
 use crate::memory::hierarchy::{
-    Mapping, Piece, Region, Space, derived, link_mapping, overlaps, translate, unlink_mapping,
+    Circular, MEMORY_END, Mapping, Piece, Region, Space, link_mapping, link_region, order, overlaps, shown, translate,
+    unlink_mapping, unlink_region,
 };
 use crate::memory::page_table::USER_END;
 use crate::objects::Object;
 use crate::space::Contents;
 use crate::thread::Thread;
-use alloc::vec::Vec;
 use protocols::address::PAGE_SIZE;
 use protocols::api::{MappingState, RegionState, Rights, Status};
 use protocols::exception::Misuse;
 use protocols::virtual_cpu::register::{RDX, RSI};
-
-/// Highest end of any address range.
-const ADDRESS_END: u64 = 1 << 52;
 
 impl Kernel {
     pub(super) fn set_mapping(&mut self, caller: Id<Space>, address: u64, state: u64, region: u64, space: u64) -> Done {
@@ -52,11 +50,17 @@ impl Kernel {
                 return Ok(Status::Overlap);
             }
         }
+        let lower = new_region.and_then(|region| self.objects.regions.get(region)?.space);
+        if let Some((lower, upper)) = lower.zip(new_space)
+            && order(&mut self.hierarchy_mut(), lower, upper).is_err()
+        {
+            return Ok(Status::Circular);
+        }
         self.detach_mapping(id);
         if let Some(mapping) = self.objects.mappings.get_mut(id) {
             let (region, space) = (new_region, new_space);
             let (offset, start, size) = (state.offset, state.start, state.size);
-            *mapping = Mapping { region, space, offset, start, size, rights, position: 0 };
+            *mapping = Mapping { region, space, offset, start, size, rights, place: Place::default() };
         }
         if let Some(space) = new_space.and_then(|space| self.objects.spaces.get_mut(space)) {
             space.mappings.insert(state.start, id);
@@ -82,19 +86,18 @@ impl Kernel {
 
     /// Drops what came through a Region.
     pub fn withdraw_region(&mut self, id: Id<Region>) {
-        let mut pieces = Vec::new();
-        if let Some(region) = self.objects.regions.get(id) {
-            derived(&self.hierarchy(), region, 0, region.size, &mut pieces);
+        let mut next = self.objects.regions.get(id).and_then(|region| region.mappings.first());
+        while let Some(mapping) = next {
+            next = List::after(&self.objects.mappings, mapping);
+            if let Some(piece) = shown(&self.hierarchy(), mapping, 0, MEMORY_END) {
+                self.withdraw(piece);
+            }
         }
-        pieces.into_iter().for_each(|piece| self.withdraw(piece));
     }
 
     /// Takes a Region out of its Space.
     pub fn detach_region(&mut self, id: Id<Region>) {
-        let space = self.objects.regions.get(id).and_then(|region| region.space);
-        if let Some(space) = space.and_then(|space| self.objects.spaces.get_mut(space)) {
-            space.regions.retain(|&other| other != id);
-        }
+        unlink_region(&mut self.objects.spaces, &mut self.objects.regions, id);
     }
 
     pub(super) fn set_region(&mut self, caller: Id<Space>, address: u64, state: u64, space: u64, keeper: u64) -> Done {
@@ -111,16 +114,30 @@ impl Kernel {
             },
         };
         let keeper = self.optional_port(caller, keeper)?;
+        if self.orders_region(id, space).is_err() {
+            return Ok(Status::Circular);
+        }
         self.withdraw_region(id);
         self.detach_region(id);
         if let Some(region) = self.objects.regions.get_mut(id) {
             (region.space, region.start, region.size, region.rights) = (space, state.start, state.size, rights);
             region.keeper = keeper.or(region.keeper);
         }
-        if let Some(space) = space.and_then(|space| self.objects.spaces.get_mut(space)) {
-            space.regions.push(id);
-        }
+        link_region(&mut self.objects.spaces, &mut self.objects.regions, id);
         Ok(Status::Ok)
+    }
+
+    /// Makes sure that a Region can be one of `space`, whoever has Mappings of it.
+    fn orders_region(&mut self, id: Id<Region>, space: Option<Id<Space>>) -> Result<(), Circular> {
+        let Some(lower) = space else { return Ok(()) };
+        let mut next = self.objects.regions.get(id).and_then(|region| region.mappings.first());
+        while let Some(mapping) = next {
+            next = List::after(&self.objects.mappings, mapping);
+            if let Some(upper) = self.objects.mappings.get(mapping).and_then(|mapping| mapping.space) {
+                order(&mut self.hierarchy_mut(), lower, upper)?;
+            }
+        }
+        Ok(())
     }
 
     pub(super) fn protect_region(&mut self, caller: Id<Space>, address: u64, rights: u64) -> Done {
@@ -162,7 +179,7 @@ fn check_range(start: u64, size: u64) -> Result<(), Misuse> {
         return Err(Misuse::NotAligned);
     }
     match start.checked_add(size) {
-        Some(end) if size > 0 && end <= ADDRESS_END => Ok(()),
+        Some(end) if size > 0 && end <= MEMORY_END => Ok(()),
         _ => Err(Misuse::BadArgument),
     }
 }

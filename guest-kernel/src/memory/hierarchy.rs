@@ -1,26 +1,40 @@
 //! Relative address spaces: Mappings import pieces of Regions, Regions export pieces of Spaces.
 //!
-//! [`translate`] walks the whole chain at once, from a Space down to physical memory. [`withdraw`] finds everything
+//! [`translate`] walks the whole chain at once, from a Space down to physical memory. [`Derived`] finds everything
 //! that was derived from a piece of a Space, so that it can be dropped when any link shrinks. Both are pure: the tables that
 //! the hardware reads are a cache of the first, emptied by the second.
 //!
+//! No Space shows, directly or indirectly, part of itself: each has a rank above those of all that it shows parts of, which
+//! [`order`] keeps. So every walk ends. What is derived from one piece can be more than anybody can count (a Space that shows
+//! a page twice, shown twice by the next, and so on), so a walk gives up where it meets too much; then whole Spaces are
+//! emptied, each once ([`visit_derived`]).
+//!
 //! Invariants: the Mappings of a Space do not overlap; sizes and ends do not wrap; what a Space shows has at most the rights of
-//! every Mapping and Region on the chain.
+//! every Mapping and Region on the chain; a Region is in its Space's list, a Mapping in its Region's.
 
 use crate::arena::{Arena, Id};
+use crate::list::{List, Member, Place};
 use crate::objects::Port;
 use crate::space::Contents;
 use alloc::collections::BTreeMap;
-use alloc::vec::Vec;
 use protocols::address::HostPhysical;
 use protocols::api::Rights;
+
+/// Highest end of any address range.
+pub const MEMORY_END: u64 = 1 << 52;
 
 /// A Space.
 pub struct Space {
     /// Its Mappings, by start address.
     pub mappings: BTreeMap<u64, Id<Mapping>>,
     /// Regions that export pieces of it.
-    pub regions: Vec<Id<Region>>,
+    pub regions: List<Region>,
+    /// Above those of all Spaces that it shows parts of.
+    pub rank: u64,
+    /// For walks over Spaces.
+    pub visit: Visit,
+    /// The next of the Spaces that are to be emptied.
+    pub next_emptied: Option<Id<Space>>,
     /// Who hears of exceptions in it.
     pub keeper: Option<Id<Port>>,
     /// How many ticks its threads wait for a keeper's reply; 0 for as many as the kernel thinks fit.
@@ -51,7 +65,9 @@ pub struct Region {
     /// Who supplies memory where it has none.
     pub keeper: Option<Id<Port>>,
     /// Mappings of it.
-    pub mappings: Vec<Id<Mapping>>,
+    pub mappings: List<Mapping>,
+    /// Its place among the Regions of its Space.
+    pub place: Place<Region>,
 }
 
 /// A Mapping.
@@ -69,8 +85,35 @@ pub struct Mapping {
     pub size: u64,
     /// Rights wanted.
     pub rights: Rights,
-    /// Its position among its Region's Mappings.
-    pub position: usize,
+    /// Its place among the Mappings of its Region.
+    pub place: Place<Mapping>,
+}
+
+impl Member for Region {
+    fn place(&mut self) -> &mut Place<Self> {
+        &mut self.place
+    }
+    fn place_ref(&self) -> &Place<Self> {
+        &self.place
+    }
+}
+
+impl Member for Mapping {
+    fn place(&mut self) -> &mut Place<Self> {
+        &mut self.place
+    }
+    fn place_ref(&self) -> &Place<Self> {
+        &self.place
+    }
+}
+
+/// A Space's part in a walk over Spaces.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Visit {
+    /// The last walk that has met it.
+    walk: u64,
+    /// The next Space that the walk is to go to.
+    next: Option<Id<Space>>,
 }
 
 /// What an address of a Space means.
@@ -149,23 +192,33 @@ pub fn translate(
 
 /// Adds a Mapping to those of its Region.
 pub fn link_mapping(regions: &mut Arena<Region>, mappings: &mut Arena<Mapping>, id: Id<Mapping>) {
-    let Some(mapping) = mappings.get_mut(id) else { return };
-    let Some(region) = mapping.region.and_then(|region| regions.get_mut(region)) else { return };
-    mapping.position = region.mappings.len();
-    region.mappings.push(id);
+    let region = mappings.get(id).and_then(|mapping| mapping.region);
+    if let Some(region) = region.and_then(|region| regions.get_mut(region)) {
+        region.mappings.add(mappings, id);
+    }
 }
 
-/// Takes a Mapping out of those of its Region, at a cost that does not depend on their number.
+/// Takes a Mapping out of those of its Region.
 pub fn unlink_mapping(regions: &mut Arena<Region>, mappings: &mut Arena<Mapping>, id: Id<Mapping>) {
-    let Some(mapping) = mappings.get(id) else { return };
-    let position = mapping.position;
-    let Some(region) = mapping.region.and_then(|region| regions.get_mut(region)) else { return };
-    if region.mappings.get(position) != Some(&id) {
-        return;
+    let region = mappings.get(id).and_then(|mapping| mapping.region);
+    if let Some(region) = region.and_then(|region| regions.get_mut(region)) {
+        region.mappings.remove(mappings, id);
     }
-    region.mappings.swap_remove(position);
-    if let Some(moved) = region.mappings.get(position).and_then(|&moved| mappings.get_mut(moved)) {
-        moved.position = position;
+}
+
+/// Adds a Region to those of its Space.
+pub fn link_region(spaces: &mut Arena<Space>, regions: &mut Arena<Region>, id: Id<Region>) {
+    let space = regions.get(id).and_then(|region| region.space);
+    if let Some(space) = space.and_then(|space| spaces.get_mut(space)) {
+        space.regions.add(regions, id);
+    }
+}
+
+/// Takes a Region out of those of its Space.
+pub fn unlink_region(spaces: &mut Arena<Space>, regions: &mut Arena<Region>, id: Id<Region>) {
+    let space = regions.get(id).and_then(|region| region.space);
+    if let Some(space) = space.and_then(|space| spaces.get_mut(space)) {
+        space.regions.remove(regions, id);
     }
 }
 
@@ -180,38 +233,157 @@ pub struct Piece {
     pub end: u64,
 }
 
-/// Calls `drop_piece` for `piece` and for every piece of any Space that is derived from it.
-pub fn withdraw(hierarchy: &Hierarchy<'_>, piece: Piece, mut drop_piece: impl FnMut(Piece)) {
-    let mut work = Vec::new();
-    work.push(piece);
-    while let Some(piece) = work.pop() {
-        if piece.start >= piece.end {
-            continue;
-        }
-        drop_piece(piece);
-        let Some(space) = hierarchy.spaces.get(piece.space) else { continue };
-        for &id in &space.regions {
-            if let Some(region) = hierarchy.regions.get(id) {
-                let (start, end) = (piece.start.max(region.start), piece.end.min(region.start + region.size));
-                if start < end {
-                    derived(hierarchy, region, start - region.start, end - region.start, &mut work);
-                }
+/// The deepest chain below a piece, and the most pieces, that a walk goes through.
+const DEEPEST: usize = 128;
+const MOST_PIECES: usize = 4096;
+
+/// Where a walk stands below one piece: at which Mapping of which Region of its Space.
+#[derive(Clone, Copy)]
+struct Step {
+    piece: Piece,
+    region: Option<Id<Region>>,
+    mapping: Option<Id<Mapping>>,
+}
+
+/// A walk over a piece and every piece of any Space that is derived from it.
+pub struct Derived {
+    steps: heapless::Vec<Step, DEEPEST>,
+    count: usize,
+}
+
+/// There is more than a walk goes through.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TooMuch;
+
+impl Derived {
+    /// The walk below a piece. The piece itself does not come.
+    pub fn of_piece(hierarchy: &Hierarchy<'_>, piece: Piece) -> Self {
+        let region = hierarchy.spaces.get(piece.space).and_then(|space| space.regions.first());
+        let step = Step { piece, region, mapping: region.and_then(|region| first_mapping(hierarchy, region)) };
+        let mut steps = heapless::Vec::new();
+        // There is room for one.
+        let _ = steps.push(step);
+        Self { steps, count: 0 }
+    }
+
+    /// The next piece; an error if there are too many, of which some have not come then.
+    pub fn next(&mut self, hierarchy: &Hierarchy<'_>) -> Result<Option<Piece>, TooMuch> {
+        while let Some(step) = self.steps.last_mut() {
+            let Some(region_id) = step.region else {
+                self.steps.pop();
+                continue;
+            };
+            let Some(mapping_id) = step.mapping else {
+                step.region = List::after(hierarchy.regions, region_id);
+                step.mapping = step.region.and_then(|region| first_mapping(hierarchy, region));
+                continue;
+            };
+            step.mapping = List::after(hierarchy.mappings, mapping_id);
+            let piece = step.piece;
+            let Some(region) = hierarchy.regions.get(region_id) else { continue };
+            let (start, end) = (piece.start.max(region.start), piece.end.min(region.start + region.size));
+            if start >= end {
+                // No Mapping of this Region can show any of it.
+                step.mapping = None;
+                continue;
             }
+            let Some(shown) = shown(hierarchy, mapping_id, start - region.start, end - region.start) else { continue };
+            self.count += 1;
+            let below = Self::of_piece(hierarchy, shown).steps[0];
+            if self.count > MOST_PIECES || self.steps.push(below).is_err() {
+                return Err(TooMuch);
+            }
+            return Ok(Some(shown));
         }
+        Ok(None)
     }
 }
 
-/// The pieces of Spaces that show offsets `start` to `end` of `region`.
-pub fn derived(hierarchy: &Hierarchy<'_>, region: &Region, start: u64, end: u64, pieces: &mut Vec<Piece>) {
-    for &id in &region.mappings {
-        let Some(mapping) = hierarchy.mappings.get(id) else { continue };
-        let Some(space) = mapping.space else { continue };
-        let (start, end) = (start.max(mapping.offset), end.min(mapping.offset + mapping.size));
-        if start < end {
-            let shift = |offset: u64| mapping.start + (offset - mapping.offset);
-            pieces.push(Piece { space, start: shift(start), end: shift(end) });
-        }
+fn first_mapping(hierarchy: &Hierarchy<'_>, region: Id<Region>) -> Option<Id<Mapping>> {
+    hierarchy.regions.get(region)?.mappings.first()
+}
+
+/// The piece of a Space that shows offsets `start` to `end` of the Region of a Mapping through that Mapping.
+pub fn shown(hierarchy: &Hierarchy<'_>, mapping: Id<Mapping>, start: u64, end: u64) -> Option<Piece> {
+    let mapping = hierarchy.mappings.get(mapping)?;
+    let space = mapping.space?;
+    let (start, end) = (start.max(mapping.offset), end.min(mapping.offset + mapping.size));
+    let shift = |offset: u64| mapping.start + (offset - mapping.offset);
+    (start < end).then(|| Piece { space, start: shift(start), end: shift(end) })
+}
+
+/// The three arenas that make up the hierarchy, borrowed for changes, and the number of walks over Spaces so far.
+pub struct HierarchyMut<'a> {
+    /// Spaces.
+    pub spaces: &'a mut Arena<Space>,
+    /// Regions.
+    pub regions: &'a mut Arena<Region>,
+    /// Mappings.
+    pub mappings: &'a mut Arena<Mapping>,
+    /// Walks over Spaces so far.
+    pub walks: &'a mut u64,
+}
+
+/// Calls `meet` for `first` and for every Space that shows part of it, directly or indirectly, once each.
+pub fn visit_derived(
+    hierarchy: &mut HierarchyMut<'_>,
+    first: Id<Space>,
+    mut meet: impl FnMut(&mut HierarchyMut<'_>, Id<Space>),
+) {
+    *hierarchy.walks += 1;
+    let walk = *hierarchy.walks;
+    if let Some(space) = hierarchy.spaces.get_mut(first) {
+        space.visit = Visit { walk, next: None };
     }
+    let mut stack = Some(first);
+    while let Some(id) = stack {
+        stack = hierarchy.spaces.get(id).and_then(|space| space.visit.next);
+        let mut region = hierarchy.spaces.get(id).and_then(|space| space.regions.first());
+        while let Some(region_id) = region {
+            region = List::after(hierarchy.regions, region_id);
+            let mut mapping = hierarchy.regions.get(region_id).and_then(|region| region.mappings.first());
+            while let Some(mapping_id) = mapping {
+                mapping = List::after(hierarchy.mappings, mapping_id);
+                let space = hierarchy.mappings.get(mapping_id).and_then(|mapping| mapping.space);
+                let Some((id, space)) = space.and_then(|id| Some((id, hierarchy.spaces.get_mut(id)?))) else {
+                    continue;
+                };
+                if space.visit.walk != walk {
+                    space.visit = Visit { walk, next: stack };
+                    stack = Some(id);
+                }
+            }
+        }
+        meet(hierarchy, id);
+    }
+}
+
+/// A Space would show part of itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Circular;
+
+/// Makes sure that `upper` can show parts of `lower`: ranks it above.
+pub fn order(hierarchy: &mut HierarchyMut<'_>, lower: Id<Space>, upper: Id<Space>) -> Result<(), Circular> {
+    let rank = |spaces: &Arena<Space>, id| spaces.get(id).map_or(0, |space| space.rank);
+    let (below, above) = (rank(hierarchy.spaces, lower), rank(hierarchy.spaces, upper));
+    if lower == upper {
+        return Err(Circular);
+    }
+    if below < above {
+        return Ok(());
+    }
+    let mut circular = false;
+    visit_derived(hierarchy, upper, |_, space| circular |= space == lower);
+    if circular {
+        return Err(Circular);
+    }
+    let rise = below - above + 1;
+    visit_derived(hierarchy, upper, |hierarchy, space| {
+        if let Some(space) = hierarchy.spaces.get_mut(space) {
+            space.rank += rise;
+        }
+    });
+    Ok(())
 }
 
 /// Whether `size` bytes from `start` on overlap a Mapping of `space` other than `except`.
@@ -231,6 +403,7 @@ pub fn overlaps(hierarchy: &Hierarchy<'_>, space: &Space, start: u64, size: u64,
 mod tests {
     use super::*;
     use crate::account::Account;
+    use alloc::{vec, vec::Vec};
     use proptest::prelude::*;
 
     const PAGE: u64 = 4096;
@@ -239,13 +412,31 @@ mod tests {
         spaces: Arena<Space>,
         regions: Arena<Region>,
         mappings: Arena<Mapping>,
+        walks: u64,
     }
 
     impl World {
+        fn change(&mut self) -> HierarchyMut<'_> {
+            HierarchyMut {
+                spaces: &mut self.spaces,
+                regions: &mut self.regions,
+                mappings: &mut self.mappings,
+                walks: &mut self.walks,
+            }
+        }
+        /// `piece` and all that is derived from it.
+        fn withdrawn(&self, piece: Piece) -> Result<Vec<Piece>, TooMuch> {
+            let mut walk = Derived::of_piece(&self.view(), piece);
+            let mut pieces = vec![piece];
+            while let Some(piece) = walk.next(&self.view())? {
+                pieces.push(piece);
+            }
+            Ok(pieces)
+        }
         #[allow(unsafe_code)]
         fn new() -> Self {
             // SAFETY: identifiers of one world are not used with another.
-            unsafe { Self { spaces: Arena::new(), regions: Arena::new(), mappings: Arena::new() } }
+            unsafe { Self { spaces: Arena::new(), regions: Arena::new(), mappings: Arena::new(), walks: 0 } }
         }
         fn view(&self) -> Hierarchy<'_> {
             Hierarchy { spaces: &self.spaces, regions: &self.regions, mappings: &self.mappings }
@@ -256,7 +447,7 @@ mod tests {
         }
         fn region(&mut self, space: Id<Space>, start: u64, size: u64, rights: Rights) -> Id<Region> {
             let id = self.regions.insert(Region { space: Some(space), start, size, rights, ..Region::default() });
-            self.spaces.get_mut(space).unwrap().regions.push(id);
+            link_region(&mut self.spaces, &mut self.regions, id);
             id
         }
         fn map(
@@ -275,7 +466,7 @@ mod tests {
                 start,
                 size,
                 rights,
-                position: 0,
+                place: Place::default(),
             });
             let view = Hierarchy { spaces: &self.spaces, regions: &self.regions, mappings: &self.mappings };
             if overlaps(&view, self.spaces.get(space).unwrap(), start, size, id) {
@@ -336,8 +527,7 @@ mod tests {
                 let region = world.region(spaces[from], offset * PAGE, 8 * PAGE, Rights::READ);
                 world.map(region, spaces[to], 0, at * PAGE, size * PAGE, Rights::READ);
             }
-            let mut dropped = Vec::new();
-            withdraw(&world.view(), Piece { space: bottom, start: start * PAGE, end: (start + size) * PAGE }, |piece| dropped.push(piece));
+            let dropped = world.withdrawn(Piece { space: bottom, start: start * PAGE, end: (start + size) * PAGE }).unwrap();
             for &space in &spaces[1..] {
                 for page in 0..32 {
                     if let Ok(found) = translate(&world.view(), space, page * PAGE, Rights::READ) {
@@ -348,6 +538,77 @@ mod tests {
                     }
                 }
             }
+        }
+    }
+
+    proptest! {
+        /// Ranks allow exactly the links that make no Space show part of itself.
+        #[test]
+        fn no_space_shows_itself(links in prop::collection::vec((0usize..7, 0usize..7), 1..60)) {
+            let mut world = World::new();
+            let spaces: Vec<_> = (0..7).map(|_| world.space(false)).collect();
+            let mut model: Vec<(usize, usize)> = Vec::new();
+            let mut next = 0;
+            for (lower, upper) in links {
+                let mut reached = vec![upper];
+                let mut index = 0;
+                while index < reached.len() {
+                    let from = reached[index];
+                    reached.extend(model.iter().filter(|link| link.0 == from).map(|link| link.1).filter(|to| !reached.contains(to)).collect::<Vec<_>>());
+                    index += 1;
+                }
+                let allowed = !reached.contains(&lower);
+                prop_assert_eq!(order(&mut world.change(), spaces[lower], spaces[upper]).is_ok(), allowed);
+                if allowed {
+                    let region = world.region(spaces[lower], 0, PAGE, Rights::READ);
+                    next += 1;
+                    world.map(region, spaces[upper], 0, next * PAGE, PAGE, Rights::READ);
+                    model.push((lower, upper));
+                }
+                for &(lower, upper) in &model {
+                    let rank = |space: usize| world.spaces.get(spaces[space]).unwrap().rank;
+                    prop_assert!(rank(lower) < rank(upper));
+                }
+            }
+        }
+    }
+
+    /// Each Space shows all of the one before twice: what is derived from a page doubles with each.
+    #[test]
+    fn too_much_is_noticed_and_visited_once() {
+        let mut world = World::new();
+        let mut spaces = vec![world.space(true)];
+        for depth in 0..20 {
+            let size = PAGE << depth;
+            let below = *spaces.last().unwrap();
+            let space = world.space(false);
+            order(&mut world.change(), below, space).unwrap();
+            for copy in 0..2 {
+                let region = world.region(below, 0, size, Rights::READ);
+                world.map(region, space, 0, copy * size, size, Rights::READ);
+            }
+            spaces.push(space);
+        }
+        let piece = Piece { space: spaces[0], start: 0, end: PAGE };
+        assert_eq!(world.withdrawn(piece), Err(TooMuch));
+        let mut met = Vec::new();
+        visit_derived(&mut world.change(), spaces[0], |_, space| met.push(space));
+        assert_eq!(met.len(), 21);
+        assert!(spaces.iter().all(|space| met.contains(space)));
+    }
+
+    #[test]
+    fn chains_that_are_too_deep_are_noticed() {
+        let mut world = World::new();
+        let mut below = world.space(true);
+        let first = below;
+        for depth in 1..=DEEPEST + 1 {
+            let space = world.space(false);
+            let region = world.region(below, 0, PAGE, Rights::READ);
+            world.map(region, space, 0, 0, PAGE, Rights::READ);
+            below = space;
+            let found = world.withdrawn(Piece { space: first, start: 0, end: PAGE });
+            assert_eq!(found.map(|pieces| pieces.len()).ok(), (depth < DEEPEST).then_some(depth + 1));
         }
     }
 }

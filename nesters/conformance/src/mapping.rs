@@ -22,6 +22,7 @@ pub const TESTS: &[Test] = &[
     ("mapping::large_pages", large_pages),
     ("mapping::large_mapping_with_a_hole", large_mapping_with_a_hole),
     ("mapping::set_again", set_again),
+    ("mapping::no_space_shows_itself", no_space_shows_itself),
 ];
 
 /// Reads a word as the child; `None` on a page fault at that address.
@@ -190,6 +191,54 @@ fn set_again(bench: &mut Bench) -> Verdict {
     mapping.set(&region, PAGE_SIZE, &child.space, HOLE, PAGE_SIZE, Rights::READ)?;
     require!(read(&mut child, bench, HOLE)?, Some(9));
     mapping.set(&region, PAGE_SIZE, &other, HOLE, PAGE_SIZE, Rights::READ)?;
+    require!(read(&mut child, bench, HOLE)?, None);
+    Ok(())
+}
+
+/// A Space that would show part of itself, directly or through another, is refused: nothing could follow such a chain to its
+/// end.
+fn no_space_shows_itself(bench: &mut Bench) -> Verdict {
+    const REGION_STATE: u64 = DATA + 0x1000;
+    const MAPPING_STATE: u64 = DATA + 0x1100;
+    let place = |index| DATA + index * OBJECT_SIZE;
+    let [own, other, region, of_region, mapping, other_space, second, of_second, back] =
+        core::array::from_fn(|index| place(index as u64));
+    let mut child = Native::new(bench)?;
+    system_call::reference_create(child.own_address(own))?;
+    system_call::space_reference(child.space.address(), child.own_address(own))?;
+    let write = |child: &Native, address, state: &[u64]| -> Verdict {
+        for (word, &value) in state.iter().enumerate() {
+            child.write(address + 8 * word as u64, value)?;
+        }
+        Ok(())
+    };
+    write(&child, REGION_STATE, &[DATA, PAGE_SIZE, Rights::READ.bits()])?;
+    write(&child, MAPPING_STATE, &[0, HOLE, PAGE_SIZE, Rights::READ.bits()])?;
+    let ok = Status::Ok as u64;
+    for (call, arguments) in [
+        (Call::RegionCreate, [region, 0, 0]),
+        (Call::RegionSetState, [region, REGION_STATE, 0]),
+        (Call::ReferenceCreate, [of_region, 0, 0]),
+        (Call::RegionReference, [region, of_region, 0]),
+        (Call::MappingCreate, [mapping, 0, 0]),
+        (Call::MappingCreate, [back, 0, 0]),
+        (Call::SpaceCreate, [other_space, SpaceKind::Native as u64, 8]),
+        (Call::ReferenceCreate, [other, 0, 0]),
+        (Call::SpaceReference, [other_space, other, 0]),
+        (Call::RegionCreate, [second, 0, 0]),
+        (Call::ReferenceCreate, [of_second, 0, 0]),
+        (Call::RegionReference, [second, of_second, 0]),
+    ] {
+        require!(child.status(bench, call, &arguments)?, ok);
+    }
+    let circular = Status::Circular as u64;
+    require!(child.status(bench, Call::MappingSetState, &[mapping, MAPPING_STATE, of_region, own])?, circular);
+    // Through another Space, by the Mapping or by the Region that would close the circle.
+    require!(child.status(bench, Call::MappingSetState, &[mapping, MAPPING_STATE, of_region, other])?, ok);
+    write(&child, REGION_STATE, &[HOLE, PAGE_SIZE, Rights::READ.bits()])?;
+    require!(child.status(bench, Call::RegionSetState, &[second, REGION_STATE, other])?, ok);
+    require!(child.status(bench, Call::MappingSetState, &[back, MAPPING_STATE, of_second, own])?, circular);
+    require!(child.status(bench, Call::RegionSetState, &[region, REGION_STATE, other])?, circular);
     require!(read(&mut child, bench, HOLE)?, None);
     Ok(())
 }
