@@ -93,7 +93,7 @@ fn child_serves(bench: &mut Bench) -> Verdict {
 
 fn alias(bench: &mut Bench) -> Verdict {
     let port = bench.port()?;
-    let reference = port.reference()?;
+    let reference = port.reference();
     for alias in [0, 7, u64::MAX] {
         system_call::port_set_state(port.address(), alias, 0)?;
         reference.send(1)?;
@@ -105,7 +105,7 @@ fn alias(bench: &mut Bench) -> Verdict {
 fn destroyed_before_and_during_a_call(bench: &mut Bench) -> Verdict {
     let mut child = Native::new(bench)?;
     let port = bench.port()?;
-    let reference = port.reference()?;
+    let reference = port.reference().duplicate()?;
     connect(&child, &port)?;
     begin_call(&mut child, [1; 8])?;
     // The child waits for a server, which we are not while we do this.
@@ -151,7 +151,7 @@ fn no_client_to_reply_to(bench: &mut Bench) -> Verdict {
 fn notifications_merge(bench: &mut Bench) -> Verdict {
     let port = bench.port()?;
     let alias = bench.last_alias();
-    let reference = port.reference()?;
+    let reference = port.reference();
     for bits in [1, 4, 1 << 63, 4] {
         reference.send(bits)?;
     }
@@ -173,7 +173,7 @@ fn deadlines(bench: &mut Bench) -> Verdict {
     }
     // A message that is there already is received however late it is.
     let port = bench.port()?;
-    port.reference()?.send(2)?;
+    port.reference().send(2)?;
     require!(matches!(bench.receive_until(Some(1)), Event::Notification { bits: 2, .. }), true);
     Ok(())
 }
@@ -212,8 +212,8 @@ fn moves_between_portsets(bench: &mut Bench) -> Verdict {
     begin_call(&mut child, [9; 8])?;
     let soon = bench.microseconds(1000);
     require!(bench.receive_until(soon), Event::TimedOut);
-    let here = bench.server().portset().reference()?;
-    system_call::port_set_state(port.address(), 4, here.address())?;
+    let here = bench.server().portset().reference().address();
+    system_call::port_set_state(port.address(), 4, here)?;
     require!(bench.receive(), Event::Call { alias: 4, words: [9; 8] });
     let event = bench.reply(&[0; 8]);
     require!(ended(&mut child, event)?, Status::Ok as u64);

@@ -267,7 +267,6 @@ fn calls_on_itself(bench: &mut Bench) -> Verdict {
     let own = child.own_address(DATA);
     system_call::thread_create(own)?;
     child.memory.write_bytes(0, code::system_call())?;
-    let space = child.space.reference()?;
     for (call, arguments) in [
         (Call::ThreadDestroy, [DATA, 0, 0]),
         (Call::ThreadGetState, [DATA, DATA + 0x1000, 0]),
@@ -276,7 +275,7 @@ fn calls_on_itself(bench: &mut Bench) -> Verdict {
         let mut state = NativeState { rip: CODE, rflags: 2, ..Default::default() };
         state.gpr[RAX] = call as u64;
         [state.gpr[RDI], state.gpr[RSI], state.gpr[RDX]] = arguments;
-        set_thread(own, &state, &space)?;
+        set_thread(own, &state, child.space.reference())?;
         let event = bench.receive();
         require!(child.answer(event)?, Answer::misuse(Misuse::CurrentThread));
         // The thread is told to stop, so that it can be set again.

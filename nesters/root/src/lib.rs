@@ -72,7 +72,7 @@ pub fn run(startup: &'static Startup) -> Outcome {
 fn serve(startup: &'static Startup) -> Result<Option<alloc::string::String>> {
     let mut server = Server::new()?;
     let line_port = startup.interrupts + SERIAL_LINE * OBJECT_SIZE;
-    system_call::port_set_state(line_port, SERIAL_ALIAS, server.portset().reference()?.address())?;
+    system_call::port_set_state(line_port, SERIAL_ALIAS, server.portset().reference().address())?;
 
     let Some(file) = start::file(startup, "system") else {
         return Ok(Some("there is no boot module `system`".into()));

@@ -119,8 +119,7 @@ impl Console {
     ///
     /// Uses the Port that the parent made at [`CONSOLE_PORT`]; only its Portset and alias are the child's to choose.
     pub fn attach(&mut self, portset: &crate::libnest::Portset, alias: u64) -> Result<()> {
-        let reference = portset.reference()?;
-        system_call::port_set_state(CONSOLE_PORT, alias, reference.address())?;
+        system_call::port_set_state(CONSOLE_PORT, alias, portset.reference().address())?;
         let mut message = [Operation::ConsoleAttach as u64, 0, 0, 0, 0, 0, 0, 0];
         system_call::ipc_call(self.writer.parent, &mut message)
     }

@@ -43,6 +43,47 @@ fn create(create: impl FnOnce(u64) -> Result<()>) -> Result<Place> {
     Ok(place)
 }
 
+macro_rules! handle_with_reference {
+    ($(#[$doc:meta])* $visibility:vis $name:ident, $refer:ident, $destroy:ident) => {
+        $(#[$doc])*
+        #[derive(Debug)]
+        $visibility struct $name {
+            place: Place,
+            reference: Reference,
+        }
+
+        impl $name {
+            /// The handle of an object that `make` creates.
+            fn create(make: impl FnOnce(u64) -> Result<()>) -> Result<Self> {
+                // The Reference comes first, so that nothing is left behind when the object cannot be made.
+                let reference = Reference::new()?;
+                let object = Self { place: create(make)?, reference };
+                call::$refer(object.address(), object.reference.address())?;
+                Ok(object)
+            }
+
+            /// The address that names the object in calls.
+            #[inline]
+            pub fn address(&self) -> u64 {
+                self.place.address()
+            }
+
+            /// A Reference to it, made once: handing it to calls costs nothing.
+            #[inline]
+            pub fn reference(&self) -> &Reference {
+                &self.reference
+            }
+        }
+
+        impl Drop for $name {
+            fn drop(&mut self) {
+                // The object exists for as long as its handle, so that destroying it cannot fail.
+                let _ = call::$destroy(self.address());
+            }
+        }
+    };
+}
+
 handle! {
     /// A link to an object: the only thing that others can be given.
     Reference, reference_destroy
@@ -79,50 +120,41 @@ impl Reference {
     }
 }
 
-handle! {
+handle_with_reference! {
     /// A set of Ports that threads of the program serve.
-    Portset, portset_destroy
+    pub Portset, portset_reference, portset_destroy
 }
 
 impl Portset {
     /// A Portset without Ports.
     pub fn new() -> Result<Self> {
-        Ok(Self { place: create(call::portset_create)? })
-    }
-
-    /// A Reference to it.
-    pub fn reference(&self) -> Result<Reference> {
-        let reference = Reference::new()?;
-        call::portset_reference(self.address(), reference.address())?;
-        Ok(reference)
+        Self::create(call::portset_create)
     }
 }
 
-handle! {
-    /// Where clients and exceptions arrive.
-    Port, port_destroy
+handle_with_reference! {
+    /// Where clients and exceptions arrive. Its Reference lets its holder send and call.
+    pub Port, port_reference, port_destroy
 }
 
 impl Port {
     /// A Port in `portset`; messages that come through it carry `alias`.
     pub fn new(portset: &Portset, alias: u64) -> Result<Self> {
-        let port = Self { place: create(call::port_create)? };
-        call::port_set_state(port.address(), alias, portset.reference()?.address())?;
+        let port = Self::create(call::port_create)?;
+        call::port_set_state(port.address(), alias, portset.reference().address())?;
         Ok(port)
     }
+}
 
-    /// A Reference to it, which lets its holder send and call.
-    pub fn reference(&self) -> Result<Reference> {
-        let reference = Reference::new()?;
-        call::port_reference(self.address(), reference.address())?;
-        Ok(reference)
-    }
+handle_with_reference! {
+    /// A Region as the kernel knows it.
+    Exported, region_reference, region_destroy
 }
 
 /// A stretch of memory for export to other Spaces.
 #[derive(Debug)]
 pub struct Region {
-    place: Place,
+    object: Exported,
     state: RegionState,
     /// Keeps the memory out of Rust's view while it can be mapped elsewhere.
     _memory: Option<Memory>,
@@ -152,7 +184,7 @@ impl Region {
 
     fn export(start: u64, size: u64, rights: Rights, memory: Option<Memory>) -> Result<Self> {
         let state = RegionState { start, size, rights: rights.bits() };
-        let region = Self { place: create(call::region_create)?, state, _memory: memory };
+        let region = Self { object: Exported::create(call::region_create)?, state, _memory: memory };
         // SAFETY: either there are no Rust references to the memory, and the handle keeps it so, or the right to write
         // is not exported.
         unsafe { call::region_set_state(region.address(), &state, 0, 0) }?;
@@ -162,7 +194,7 @@ impl Region {
     /// The address that names the object in calls.
     #[inline]
     pub fn address(&self) -> u64 {
-        self.place.address()
+        self.object.address()
     }
 
     /// Length in bytes.
@@ -170,17 +202,16 @@ impl Region {
         self.state.size
     }
 
-    /// A Reference to it.
-    pub fn reference(&self) -> Result<Reference> {
-        let reference = Reference::new()?;
-        call::region_reference(self.address(), reference.address())?;
-        Ok(reference)
+    /// A Reference to it, made once: handing it to calls costs nothing.
+    #[inline]
+    pub fn reference(&self) -> &Reference {
+        self.object.reference()
     }
 
     /// Makes `port` its keeper: faults that find no memory in the Region arrive there.
     pub fn set_keeper(&self, port: &Port) -> Result<()> {
         // SAFETY: the state is unchanged.
-        unsafe { call::region_set_state(self.address(), &self.state, 0, port.reference()?.address()) }
+        unsafe { call::region_set_state(self.address(), &self.state, 0, port.reference().address()) }
     }
 
     /// Limits all that is derived from it to `rights`, at once; relaxes the limit too.
@@ -203,13 +234,6 @@ impl Region {
     /// Offset and type of the first object in its memory at or after `offset`.
     pub fn search(&self, offset: u64) -> Result<Option<(u64, ObjectType)>> {
         call::region_search(self.address(), offset)
-    }
-}
-
-impl Drop for Region {
-    fn drop(&mut self) {
-        // The object exists for as long as its handle, so that destroying it cannot fail.
-        let _ = call::region_destroy(self.address());
     }
 }
 
@@ -237,33 +261,26 @@ impl Mapping {
         rights: Rights,
     ) -> Result<()> {
         let state = MappingState { offset, start, size, rights: rights.bits() };
-        let (region, space) = (region.reference()?, space.reference()?);
+        let (region, space) = (region.reference().address(), space.reference().address());
         // SAFETY: Space handles are of Spaces that the program has created, so this changes no memory of its own.
-        unsafe { call::mapping_set_state(self.address(), &state, region.address(), space.address()) }
+        unsafe { call::mapping_set_state(self.address(), &state, region, space) }
     }
 }
 
-handle! {
+handle_with_reference! {
     /// A Space that the program has created: never its own.
-    Space, space_destroy
+    pub Space, space_reference, space_destroy
 }
 
 impl Space {
     /// An empty Space with an allowance of `allowance` frames of kernel memory, taken from the program's own.
     pub fn new(kind: SpaceKind, allowance: u64) -> Result<Self> {
-        Ok(Self { place: create(|address| call::space_create(address, kind, allowance))? })
-    }
-
-    /// A Reference to it.
-    pub fn reference(&self) -> Result<Reference> {
-        let reference = Reference::new()?;
-        call::space_reference(self.address(), reference.address())?;
-        Ok(reference)
+        Self::create(|address| call::space_create(address, kind, allowance))
     }
 
     /// Makes `port` its keeper: exceptions and VM exits of its threads arrive there.
     pub fn set_keeper(&self, port: &Port) -> Result<()> {
-        call::space_set_keeper(self.address(), port.reference()?.address())
+        call::space_set_keeper(self.address(), port.reference().address())
     }
 
     /// Lets its threads wait for a keeper's reply for so many ticks of the time stamp counter, then stop.
@@ -303,20 +320,18 @@ impl Thread {
     /// A stopped thread in the native Space `space` with `state`.
     pub fn native(space: &Space, state: &NativeState) -> Result<Self> {
         let thread = Self { place: create(call::thread_create)?, kind: SpaceKind::Native };
-        let space = space.reference()?;
+        let space = space.reference().address();
         // SAFETY: Space handles are never of the program's own Space.
-        unsafe { call::thread_set_native_state(thread.address(), Some(state), space.address(), Run::Unchanged) }?;
+        unsafe { call::thread_set_native_state(thread.address(), Some(state), space, Run::Unchanged) }?;
         Ok(thread)
     }
 
     /// A stopped virtual CPU in the machine Space `space` with `groups` of `state`.
     pub fn virtual_cpu(space: &Space, state: &VirtualCpuState, groups: Groups) -> Result<Self> {
         let thread = Self { place: create(call::thread_create)?, kind: SpaceKind::Machine };
-        let space = space.reference()?;
+        let space = space.reference().address();
         // SAFETY: Space handles are never of the program's own Space.
-        unsafe {
-            call::thread_set_virtual_cpu(thread.address(), Some(state), groups, space.address(), Run::Unchanged)
-        }?;
+        unsafe { call::thread_set_virtual_cpu(thread.address(), Some(state), groups, space, Run::Unchanged) }?;
         Ok(thread)
     }
 
@@ -326,7 +341,7 @@ impl Thread {
         self.place.address()
     }
 
-    /// A Reference to it.
+    /// A new Reference to it.
     pub fn reference(&self) -> Result<Reference> {
         let reference = Reference::new()?;
         call::thread_reference(self.address(), reference.address())?;
