@@ -107,7 +107,6 @@ pub fn start(boot_info: u64) -> Kernel {
     let mut kernel = Kernel {
         objects: Objects::new(),
         frames,
-        epoch: 0,
         current: None,
         ready: Queue::default(),
         timer: Timer::new(frequency),

@@ -25,8 +25,6 @@ pub struct Kernel {
     pub objects: Objects,
     /// The kernel's memory.
     pub frames: FramePool,
-    /// Counts how many objects have been destroyed.
-    pub epoch: u64,
     /// The thread that runs.
     pub current: Option<Id<Thread>>,
     /// Threads that could run.

@@ -156,7 +156,6 @@ impl Kernel {
             caller.finish(Status::Ok as u64);
         }
         if let Some(place) = self.objects.places.remove(&memory.get()) {
-            self.epoch += 1;
             self.destroy(object);
             self.refund(place.payer, place.charge);
         }

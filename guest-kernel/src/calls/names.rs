@@ -15,9 +15,8 @@ impl Kernel {
     /// The object named by an address of a Space.
     #[inline]
     pub fn object_at(&mut self, space: Id<Space>, address: u64, want: Rights) -> Result<Object, Stop> {
-        let cached =
-            self.objects.spaces.get(space).and_then(|space| space.names.get(address, want, self.epoch + space.epoch));
-        match cached {
+        let names = self.objects.spaces.get(space).map(|space| (&space.names, space.epoch));
+        match names.and_then(|(names, epoch)| names.get_existing(address, want, epoch, &self.objects)) {
             Some(object) => Ok(object),
             None => self.find_object(space, address, want),
         }
@@ -28,7 +27,7 @@ impl Kernel {
         let (physical, rights) = self.object_memory(space, address, want)?;
         let object = self.objects.at(physical).ok_or(Misuse::NoObject)?;
         if let Some(space) = self.objects.spaces.get_mut(space) {
-            space.names.put(address, rights, self.epoch + space.epoch, object);
+            space.names.put(address, rights, space.epoch, object);
         }
         Ok(object)
     }
@@ -54,11 +53,11 @@ impl Kernel {
         Ok((found.physical, found.rights))
     }
 
-    /// What an address names to a thread, where that was found before.
+    /// What an address names to a thread, or named until it was destroyed, where that was found before.
     #[inline(always)]
     fn cached_name(&self, thread: Id<Thread>, address: u64) -> Option<Object> {
         let space = self.objects.spaces.get(self.objects.threads.get(thread)?.space?)?;
-        space.names.get(address, Rights::READ, self.epoch + space.epoch)
+        space.names.get(address, Rights::READ, space.epoch)
     }
 
     /// The Port that a Reference links to, where the Reference was found before.
@@ -75,7 +74,7 @@ impl Kernel {
     #[inline(always)]
     pub fn quick_portset(&self, thread: Id<Thread>, address: u64) -> Option<Id<Portset>> {
         match self.cached_name(thread, address)? {
-            Object::Portset(portset) => Some(portset),
+            Object::Portset(portset) => self.objects.portsets.get(portset).map(|_| portset),
             _ => None,
         }
     }

@@ -5,7 +5,8 @@ use alloc::vec::Vec;
 use protocols::address::PAGE_SIZE;
 use protocols::api::{Call, OBJECT_SIZE, ObjectType, Rights, Status};
 use protocols::exception::Misuse;
-use protocols::libnest::Mapping;
+use protocols::libnest::objects::destroy;
+use protocols::libnest::{Mapping, Region};
 use protocols::virtual_cpu::register::RSI;
 
 use crate::harness::{Bench, Test, Verdict, fail, require};
@@ -21,6 +22,8 @@ pub const TESTS: &[Test] = &[
     ("objects::no_object", no_object),
     ("objects::unknown_calls", unknown_calls),
     ("objects::named_by_any_address", named_by_any_address),
+    ("objects::names_follow_objects", names_follow_objects),
+    ("objects::names_follow_memory", names_follow_memory),
     ("objects::references", references),
     ("objects::change_needs_write", change_needs_write),
 ];
@@ -148,6 +151,58 @@ fn named_by_any_address(bench: &mut Bench) -> Verdict {
     require!(child.call(bench, Call::PortCreate, &[HOLE])?, Answer::misuse(Misuse::ObjectExists));
     require!(child.status(bench, Call::PortDestroy, &[HOLE])?, Status::Ok as u64);
     require!(child.call(bench, Call::PortDestroy, &[DATA])?, Answer::misuse(Misuse::NoObject));
+    Ok(())
+}
+
+/// What a name was found to mean is forgotten with the object, whoever destroys it, and only with that.
+fn names_follow_objects(bench: &mut Bench) -> Verdict {
+    let mut child = Native::new(bench)?;
+    let (place, link, other) = (DATA, DATA + OBJECT_SIZE, DATA + 2 * OBJECT_SIZE);
+    for address in [link, other] {
+        require!(child.status(bench, Call::ReferenceCreate, &[address])?, Status::Ok as u64);
+    }
+    require!(child.status(bench, Call::PortCreate, &[place])?, Status::Ok as u64);
+    require!(child.status(bench, Call::PortReference, &[place, link])?, Status::Ok as u64);
+    require!(child.status(bench, Call::ReferenceDestroy, &[other])?, Status::Ok as u64);
+    require!(child.status(bench, Call::PortReference, &[place, link])?, Status::Ok as u64);
+    destroy(ObjectType::Port, child.own_address(place))?;
+    require!(child.call(bench, Call::PortReference, &[place, link])?, Answer::misuse(Misuse::NoObject));
+    require!(child.status(bench, Call::PortsetCreate, &[place])?, Status::Ok as u64);
+    require!(child.call(bench, Call::PortReference, &[place, link])?, Answer::misuse(Misuse::WrongType));
+    require!(child.status(bench, Call::PortsetReference, &[place, link])?, Status::Ok as u64);
+    Ok(())
+}
+
+/// A name means what its memory shows now.
+fn names_follow_memory(bench: &mut Bench) -> Verdict {
+    let mut child = Native::new(bench)?;
+    let (first, second, link) = (DATA, DATA + PAGE_SIZE, DATA + 2 * PAGE_SIZE);
+    require!(child.status(bench, Call::PortCreate, &[first])?, Status::Ok as u64);
+    require!(child.status(bench, Call::PortsetCreate, &[second])?, Status::Ok as u64);
+    require!(child.status(bench, Call::ReferenceCreate, &[link])?, Status::Ok as u64);
+    let window = Region::new(&child.memory, PAGE_SIZE, 2 * PAGE_SIZE, Rights::all())?;
+    let mut shown = Mapping::new(&window, 0, &child.space, HOLE, PAGE_SIZE, Rights::all())?;
+    for _ in 0..2 {
+        require!(child.status(bench, Call::PortReference, &[HOLE, link])?, Status::Ok as u64);
+        // Another part of the Region.
+        shown.set(&window, PAGE_SIZE, &child.space, HOLE, PAGE_SIZE, Rights::all())?;
+        require!(child.call(bench, Call::PortReference, &[HOLE, link])?, Answer::misuse(Misuse::WrongType));
+        require!(child.status(bench, Call::PortsetReference, &[HOLE, link])?, Status::Ok as u64);
+        // A Region that is taken back, and given again.
+        window.protect(Rights::empty())?;
+        match child.call(bench, Call::PortsetReference, &[HOLE, link])? {
+            Answer::Misused(_) | Answer::Exception(14, HOLE) => {}
+            answer => fail!("{answer:?}"),
+        }
+        window.protect(Rights::READ)?;
+        require!(child.status(bench, Call::PortsetReference, &[HOLE, link])?, Status::Ok as u64);
+        match child.call(bench, Call::PortsetDestroy, &[HOLE])? {
+            Answer::Misused(_) | Answer::Exception(14, HOLE) => {}
+            answer => fail!("{answer:?}"),
+        }
+        window.protect(Rights::all())?;
+        shown.set(&window, 0, &child.space, HOLE, PAGE_SIZE, Rights::all())?;
+    }
     Ok(())
 }
 
