@@ -3,21 +3,19 @@
 use protocols::address::HostPhysical;
 use protocols::machine::{Call, End, EptEntry, Status, VERSION};
 use protocols::policy::Kind;
+use protocols::virtual_cpu::register::{R10, RAX, RDI, RDX, RSI};
 use zerocopy::TryFromBytes;
 
 use crate::cpu::Cpu;
-use crate::kernel::to_kernel;
 use crate::objects::KernelList;
-use crate::world::Next;
-use crate::world::kernel_register::{R10, RAX, RDI, RDX, RSI};
-use crate::{console, machine, stop, virtual_cpu};
+use crate::{console, kernel, machine, stop, virtual_cpu};
 
 /// What a call returns in RAX, and in RDX where the call has a value.
 type Answer = (Status, Option<u64>);
 
 /// A `VMCALL` of the kernel's ring 0 that is not `Run`; the kernel's RIP is behind it already.
 #[inline(never)]
-pub extern "sysv64" fn handle(cpu: &mut Cpu) -> Next {
+pub extern "sysv64" fn handle(cpu: &mut Cpu) -> ! {
     let (status, value) = match Call::try_read_from_bytes(&cpu.registers[RAX].to_le_bytes()) {
         Ok(call) => answer(cpu, call),
         Err(_) => refused(Status::UnknownCall),
@@ -26,7 +24,7 @@ pub extern "sysv64" fn handle(cpu: &mut Cpu) -> Next {
         cpu.registers[RDX] = value;
     }
     cpu.registers[RAX] = status as u64;
-    to_kernel()
+    kernel::resume(cpu)
 }
 
 const fn refused(status: Status) -> Answer {
@@ -47,8 +45,8 @@ fn value(result: Result<u64, Status>) -> Answer {
 fn answer(cpu: &mut Cpu, call: Call) -> Answer {
     let [rdi, rsi, rdx, r10] = [RDI, RSI, RDX, R10].map(|register| cpu.registers[register]);
     match call {
-        // Handled before: it is the one that must be fast.
-        Call::Run => refused(Status::UnknownCall),
+        // Handled before: they must be fast.
+        Call::Run | Call::RunUnsaved => refused(Status::UnknownCall),
         Call::Version => (Status::Ok, Some(VERSION)),
         Call::CreateMachine => value(list::<u64>(cpu, rdi, rsi).and_then(|list| machine::create(cpu, list))),
         Call::Donate => done(list::<u64>(cpu, rdx, rsi).and_then(|list| machine::donate(cpu, rdi, list))),

@@ -7,15 +7,16 @@ use crate::kernel_memory::KernelMemory;
 use crate::objects::Objects;
 use crate::vmx::support::Support;
 use crate::vpid::Vpids;
+use crate::world::Registers;
 
-/// Everything. The world switch relies on the place of the first two fields.
+/// Everything. The world switch relies on the place of the first field.
 #[repr(C, align(64))]
 #[derive(Debug)]
 pub struct Cpu {
-    /// The kernel's general registers while the monitor or a virtual CPU runs, see [`crate::world::kernel_register`].
-    pub registers: [u64; 15],
-    /// The general registers of the virtual CPU that runs, for the exit code.
-    pub current: *mut u64,
+    /// The kernel's general registers while the monitor or a virtual CPU runs.
+    pub registers: Registers,
+    /// The run under way leaves the kernel's registers intact: [`Call::Run`](protocols::machine::Call::Run).
+    pub saved: bool,
     /// VM exits so far, of the kernel and of all virtual CPUs.
     pub exits: u64,
     /// The kernel's VMCS.

@@ -24,7 +24,13 @@ const STACK: usize = 16 << 10;
 /// Bytes of a handler stub, see [`stubs`].
 const STUB: u64 = 16;
 
-static NMI: AtomicU8 = AtomicU8::new(0);
+/// What the kernel's next entry delivers: [`NMI`] and [`MACHINE_CHECK`].
+static PENDING: AtomicU8 = AtomicU8::new(0);
+/// An NMI.
+pub const NMI: u8 = 1;
+/// A machine check.
+pub const MACHINE_CHECK: u8 = 2;
+
 static TABLES: Once<Tables> = Once::new();
 
 #[repr(C, align(16))]
@@ -55,15 +61,20 @@ pub fn tables() -> Tables {
     TABLES.get().copied().unwrap_or(Tables { gdt: 0, idt: 0, task: 0 })
 }
 
-/// Whether an NMI arrived in the monitor and was not taken yet.
+/// Whether there is something that the kernel's next entry must deliver.
 #[inline(always)]
-pub fn nmi_is_pending() -> bool {
-    NMI.load(Ordering::Relaxed) != 0
+pub fn is_pending() -> bool {
+    PENDING.load(Ordering::Relaxed) != 0
 }
 
-/// The NMI that is pending is delivered to the kernel now.
-pub fn take_nmi() {
-    NMI.store(0, Ordering::Relaxed);
+/// What the kernel's next entry must deliver; it is the caller's business from now on.
+pub fn take_pending() -> u8 {
+    PENDING.swap(0, Ordering::Relaxed)
+}
+
+/// The kernel's next entry delivers [`NMI`] or [`MACHINE_CHECK`].
+pub fn set_pending(what: u8) {
+    PENDING.fetch_or(what, Ordering::Relaxed);
 }
 
 /// Loads segments, TSS and handlers.
@@ -131,7 +142,7 @@ pub fn start() {
 /// NMIs: remembered. Changes no register, so that it may come between any two instructions.
 #[unsafe(naked)]
 extern "sysv64" fn nmi() {
-    naked_asm!("mov byte ptr [rip + {nmi}], 1", "iretq", nmi = sym NMI)
+    naked_asm!("or byte ptr [rip + {pending}], {nmi}", "iretq", pending = sym PENDING, nmi = const NMI)
 }
 
 /// A stub of [`STUB`] bytes for each vector: pushes an error code where the processor does not, then the vector.

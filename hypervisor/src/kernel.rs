@@ -1,7 +1,8 @@
 //! The kernel: its VMCS, and the few exits it has. It runs as on a bare processor, but for its memory, VMX and CPUID.
 
 use protocols::address::{HostPhysical, PAGE_SIZE};
-use protocols::machine::{Call, STATISTICS_LEAF};
+use protocols::machine::{Call, STATISTICS_LEAF, Status};
+use protocols::virtual_cpu::register::{RAX, RBX, RCX, RDI, RDX, RSP};
 use protocols::virtual_cpu::{Event, exit_reason as reason, segment};
 
 use crate::boot::prepare::Start;
@@ -14,9 +15,7 @@ use crate::vmx::field::{ControlField as Control, GuestField as Guest, ReadField 
 use crate::vmx::host;
 use crate::vmx::instruction::{vmread, vmwrite, vmwrite_control};
 use crate::vmx::support::Support;
-use crate::world::kernel_register::{RAX, RBX, RCX, RDX};
-use crate::world::{self, Next};
-use crate::{call, virtual_cpu, vpid};
+use crate::{call, virtual_cpu, vpid, world};
 
 /// Length of VMCALL without prefixes, as which the machine interface defines it.
 const VMCALL_LENGTH: u64 = 3;
@@ -96,31 +95,50 @@ pub unsafe fn write_vmcs(support: &Support, start: &Start, ept: u64, bitmap: Hos
 }
 
 /// A VM exit of the kernel.
-pub(crate) extern "sysv64" fn exit(cpu: &mut Cpu) -> Next {
+pub(crate) extern "sysv64" fn exit(cpu: &mut Cpu) -> ! {
     cpu.exits += 1;
-    // The CPL is the DPL of SS (Intel SDM vol. 3C, 25.4.1).
-    if vmread(Read::REASON) as u32 != reason::VMCALL || vmread(Guest::SS_ACCESS) >> 5 & 3 != 0 {
-        return other_exit(cpu);
+    cpu.saved = true;
+    if vmread(Read::REASON) as u32 != reason::VMCALL || !is_ring_0() {
+        other_exit(cpu);
     }
-    vmwrite(Guest::RIP, vmread(Guest::RIP).wrapping_add(VMCALL_LENGTH));
+    skip_call();
     if cpu.registers[RAX] != Call::Run as u64 {
-        return call::handle(cpu);
+        call::handle(cpu);
     }
-    virtual_cpu::run(cpu)
+    cpu.registers[RAX] = Status::Ok as u64;
+    virtual_cpu::run(cpu, cpu.registers[RDI])
 }
 
-/// The kernel, with an NMI if one arrived in the monitor. Its VMCS is current.
+/// Whether the guest of the current VMCS is in ring 0: the CPL is the DPL of SS (Intel SDM vol. 3C, 25.4.1).
 #[inline(always)]
-pub fn to_kernel() -> Next {
-    if interrupt::nmi_is_pending() {
-        inject_nmi();
+pub fn is_ring_0() -> bool {
+    vmread(Guest::SS_ACCESS) & 3 << 5 == 0
+}
+
+/// The kernel goes on after its call.
+#[inline(always)]
+pub fn skip_call() {
+    vmwrite(Guest::RIP, vmread(Guest::RIP).wrapping_add(VMCALL_LENGTH));
+}
+
+/// Resumes the kernel, with what is pending for it. Its VMCS is current.
+#[inline(always)]
+pub fn resume(cpu: &mut Cpu) -> ! {
+    if interrupt::is_pending() {
+        resume_with_pending(cpu);
     }
-    Next::KERNEL
+    resume_at_once(cpu)
+}
+
+#[inline(always)]
+fn resume_at_once(cpu: &mut Cpu) -> ! {
+    // SAFETY: its VMCS is current; the last exit was the call that `saved` tells.
+    unsafe { if cpu.saved { world::resume_kernel(cpu) } else { world::resume_kernel_unsaved(cpu) } }
 }
 
 /// Every exit that is not a call.
 #[inline(never)]
-extern "sysv64" fn other_exit(cpu: &mut Cpu) -> Next {
+extern "sysv64" fn other_exit(cpu: &mut Cpu) -> ! {
     let exit_reason = vmread(Read::REASON) as u32;
     match exit_reason {
         // From ring 3: the machine interface is the kernel's only.
@@ -164,7 +182,7 @@ extern "sysv64" fn other_exit(cpu: &mut Cpu) -> Next {
             vmread(Guest::RIP)
         )),
     }
-    to_kernel()
+    resume(cpu)
 }
 
 /// An entry of the kernel failed before it loaded guest state.
@@ -183,20 +201,20 @@ fn inject(event: Event) {
     vmwrite(Guest::ENTRY_EVENT, u64::from(event.information));
 }
 
-/// The next entry delivers an NMI.
+/// The next entry delivers what came for the kernel while the monitor or a virtual CPU ran: a machine check first.
 #[cold]
 #[inline(never)]
-pub extern "sysv64" fn inject_nmi() {
-    interrupt::take_nmi();
-    // Neither blocking by STI nor by MOV SS may stand in its way (Intel SDM vol. 3C, 27.3.1.5).
-    vmwrite(Guest::INTERRUPTIBILITY, vmread(Guest::INTERRUPTIBILITY) & !3);
-    inject(NMI);
-}
-
-/// The next entry delivers a machine check, which ended a virtual CPU's run.
-#[cold]
-pub fn inject_machine_check() {
-    inject(MACHINE_CHECK);
+extern "sysv64" fn resume_with_pending(cpu: &mut Cpu) -> ! {
+    let pending = interrupt::take_pending();
+    if pending & interrupt::MACHINE_CHECK != 0 {
+        interrupt::set_pending(pending & !interrupt::MACHINE_CHECK);
+        inject(MACHINE_CHECK);
+    } else {
+        // Neither blocking by STI nor by MOV SS may stand in its way (Intel SDM vol. 3C, 27.3.1.5).
+        vmwrite(Guest::INTERRUPTIBILITY, vmread(Guest::INTERRUPTIBILITY) & !3);
+        inject(NMI);
+    }
+    resume_at_once(cpu)
 }
 
 /// CPUID as the processor answers it, without VMX and SMX, and with the kernel's own CR4 where it shows.
@@ -223,11 +241,8 @@ fn cpuid(cpu: &mut Cpu) {
 /// The kernel changed a bit that VMX fixes: CR0.NE is only remembered, CR4.VMXE does not exist for it.
 fn control_register(cpu: &Cpu) {
     let qualification = vmread(Read::QUALIFICATION);
-    let value = match qualification >> 8 & 15 {
-        4 => vmread(Guest::RSP),
-        index if index < 4 => cpu.registers[index as usize],
-        index => cpu.registers[index as usize - 1],
-    };
+    let index = (qualification >> 8 & 15) as usize;
+    let value = if index == RSP { vmread(Guest::RSP) } else { cpu.registers[index] };
     match (qualification & 15, qualification >> 4 & 3) {
         (0, 0) if value & PG != 0 && value >> 32 == 0 => {
             vmwrite(Guest::CR0_SHADOW, value & NE);

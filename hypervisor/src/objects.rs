@@ -4,7 +4,7 @@
 //!
 //! There is one [`Objects`]; references to the contents of frames borrow it, so that no two overlap.
 
-use core::ptr;
+use core::ptr::{self, NonNull};
 
 use protocols::address::{HostPhysical, PAGE_SIZE};
 use protocols::virtual_cpu::VirtualCpuState;
@@ -119,14 +119,16 @@ pub struct Active<'a> {
 /// Access to everything that lies in the monitor's frames.
 #[derive(Debug)]
 pub struct Objects {
-    running: *mut VirtualCpu,
+    /// The virtual CPU that runs or ran last, if it still exists, and its identifier.
+    running: Option<NonNull<VirtualCpu>>,
+    running_id: u64,
 }
 
 impl Objects {
     /// # Safety
     /// There may be only one `Objects`, and all frames classed as the monitor's, donated or otherwise, are its.
     pub unsafe fn new() -> Self {
-        Self { running: ptr::null_mut() }
+        Self { running: None, running_id: 0 }
     }
 
     #[inline(always)]
@@ -191,33 +193,38 @@ impl Objects {
         unsafe { (&mut *pointer::<Policy>(machine_policy.address()), &mut *pointer::<[u8; 4096]>(bitmap.address())) }
     }
 
-    /// Makes the virtual CPU `id` the one that runs.
+    /// Makes the virtual CPU `id` the one that runs; quick if it was that already.
     #[inline(always)]
     pub fn activate(&mut self, frames: &FrameTable, id: u64) -> Option<Active<'_>> {
-        self.running = self.virtual_cpu(frames, id)?;
-        self.running()
+        if self.running_id != id || self.running.is_none() {
+            core::hint::cold_path();
+            self.running = Some(NonNull::from(self.virtual_cpu(frames, id)?));
+            self.running_id = id;
+        }
+        // SAFETY: just found, or there still.
+        Some(unsafe { self.running() })
     }
 
     /// The virtual CPU that runs.
+    ///
+    /// # Safety
+    /// [`Self::activate`] found it, and it did not go since.
     #[inline(always)]
-    pub fn running(&mut self) -> Option<Active<'_>> {
-        if self.running.is_null() {
-            return None;
-        }
+    pub unsafe fn running(&mut self) -> Active<'_> {
         // SAFETY: `activate` set it from a valid identifier, and `forget` clears it when the virtual CPU goes; the
         // three parts lie in different frames, and `self` is borrowed.
         unsafe {
-            let control = &mut *self.running;
+            let control = self.running.unwrap_unchecked().as_mut();
             let state = &mut *pointer::<VirtualCpuState>(control.state);
             let policy = &*pointer::<Policy>(control.policy);
-            Some(Active { control, state, policy })
+            Active { control, state, policy }
         }
     }
 
     /// The virtual CPU with identifier `id` is about to go.
     pub fn forget(&mut self, id: u64) {
-        if self.running.addr() as u64 == id * PAGE_SIZE {
-            self.running = ptr::null_mut();
+        if self.running_id == id {
+            self.running = None;
         }
     }
 }

@@ -5,6 +5,7 @@ use core::fmt;
 
 use protocols::address::PAGE_SIZE;
 use protocols::boot_info::Module;
+use protocols::virtual_cpu::register::RDI;
 
 use crate::boot::image::{self, Image};
 use crate::boot::map::Kind;
@@ -25,7 +26,7 @@ use crate::vmx::host::{self, Processor};
 use crate::vmx::instruction;
 use crate::vmx::support::{self, Support};
 use crate::vpid::Vpids;
-use crate::world::{self, kernel_register};
+use crate::world;
 use crate::{interrupt, kernel, power};
 
 /// The least memory Nestor starts in.
@@ -105,13 +106,12 @@ pub fn run(magic: u32, information: u32, started: u64) -> ! {
         kernel::write_vmcs(&support, &start, kernel_memory.pointer(), bitmap);
     }
     kernel_memory.flush();
-    let mut registers = [0; 15];
-    registers[kernel_register::RDI] = start.information;
+    let mut registers = [0; 16];
+    registers[RDI] = start.information;
     // SAFETY: the first and only one.
     let objects = unsafe { Objects::new() };
     let vpids = Vpids::new(own.vpids);
-    let current = core::ptr::null_mut();
-    let cpu = Cpu { registers, current, exits: 0, kernel_vmcs, support, frames, kernel_memory, objects, vpids };
+    let cpu = Cpu { registers, saved: true, exits: 0, kernel_vmcs, support, frames, kernel_memory, objects, vpids };
     report("entering", format_args!("the kernel"));
     console::release_screen();
     // SAFETY: once; the VMCS was filled above.

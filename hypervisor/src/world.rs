@@ -1,19 +1,22 @@
-//! The world switch: from a VM exit to one Rust call, and from what it returns to the next VM entry.
+//! The world switch: from a VM exit to one Rust function, and from there to the next VM entry.
 //!
-//! The processor block holds the monitor's stack and, above it, the [`Cpu`], whose first words are the kernel's
-//! general registers. A VM exit of the kernel pushes them into place; a VM exit of a virtual CPU stores its registers
-//! straight into its state page. After either, the same code enters what the handler returned.
+//! The host state of each VMCS makes GS point to the general registers of whoever runs: the kernel's lie in the
+//! [`Cpu`], those of a virtual CPU in its state page, in the same order. So one piece of code stores them at every exit,
+//! and one loads them at every entry. Rust functions that end in an entry do not return: the next exit starts at the
+//! top of the monitor's stack again.
 //!
 //! ```text
-//! stack ... | registers[15]    | current            | rest of Cpu
-//!           ^ RSP at an exit   ^ RSP at an exit
-//!             of a virtual CPU   of the kernel
+//! stack ... | registers[16] | rest of Cpu
+//!           ^ RSP at an exit
 //! ```
 
-use core::arch::naked_asm;
+use core::arch::{asm, naked_asm};
 use core::cell::UnsafeCell;
 use core::mem::{MaybeUninit, offset_of};
-use core::ptr;
+
+use protocols::machine::Call;
+use protocols::virtual_cpu::{VirtualCpuState, exit_reason};
+use x86::vmx::vmcs;
 
 use crate::cpu::Cpu;
 use crate::vmx::host::Landing;
@@ -21,38 +24,8 @@ use crate::{kernel, virtual_cpu};
 
 const STACK: usize = 32 << 10;
 
-/// Positions of the kernel's registers in [`Cpu::registers`]: the order of their encoding, without RSP.
-pub mod kernel_register {
-    #![allow(missing_docs)]
-    pub const RAX: usize = 0;
-    pub const RCX: usize = 1;
-    pub const RDX: usize = 2;
-    pub const RBX: usize = 3;
-    pub const RSI: usize = 5;
-    pub const RDI: usize = 6;
-    pub const R8: usize = 7;
-    pub const R10: usize = 9;
-}
-
-/// What the next VM entry enters.
-#[repr(C)]
-#[derive(Debug)]
-pub struct Next {
-    /// The general registers in the state page of a virtual CPU; null for the kernel.
-    registers: *mut u64,
-    /// 0 if the virtual CPU's VMCS was not launched yet.
-    launched: u64,
-}
-
-impl Next {
-    /// The kernel.
-    pub const KERNEL: Self = Self { registers: ptr::null_mut(), launched: 1 };
-
-    /// A virtual CPU with these registers. Its VMCS must be current and complete: so only `virtual_cpu` calls this.
-    pub fn virtual_cpu(registers: &mut [u64; 16], launched: bool) -> Self {
-        Self { registers: registers.as_mut_ptr(), launched: u64::from(launched) }
-    }
-}
+/// The general registers, in the order of [`protocols::virtual_cpu::register`]; the place of RSP is not used here.
+pub type Registers = [u64; 16];
 
 #[repr(C, align(4096))]
 struct Block {
@@ -65,164 +38,188 @@ unsafe impl Sync for Block {}
 
 static BLOCK: Block = Block { stack: UnsafeCell::new([0; STACK]), cpu: UnsafeCell::new(MaybeUninit::uninit()) };
 
-const _: () =
-    assert!(offset_of!(Cpu, registers) == 0 && offset_of!(Cpu, current) == CURRENT && align_of::<Cpu>() >= 16);
-const CURRENT: usize = 15 * 8;
+const _: () = assert!(offset_of!(Cpu, registers) == 0 && offset_of!(Block, cpu) == STACK && align_of::<Cpu>() >= 16);
+const _: () = assert!(offset_of!(VirtualCpuState, gpr) == 0);
 
 /// Where exits of the kernel land.
 pub fn kernel_landing() -> Landing {
-    Landing { stack: BLOCK.cpu.get() as u64 + CURRENT as u64, code: kernel_exit as *const () as u64 }
+    landing(BLOCK.cpu.get() as u64, kernel_exit as *const () as u64)
 }
 
-/// Where exits of virtual CPUs land.
-pub fn virtual_cpu_landing() -> Landing {
-    Landing { stack: BLOCK.cpu.get() as u64, code: virtual_cpu_exit as *const () as u64 }
+/// Where exits of a virtual CPU with the state page at `state` land.
+pub fn virtual_cpu_landing(state: u64) -> Landing {
+    landing(state, virtual_cpu_exit as *const () as u64)
 }
 
-macro_rules! load_kernel {
-    ($entry:literal) => {
+fn landing(registers: u64, code: u64) -> Landing {
+    // As after a call, RSP is 8 below a multiple of 16.
+    Landing { stack: BLOCK.cpu.get() as u64 - 8, code, registers }
+}
+
+/// Stores the general registers and goes to `$handler`, whose argument is the [`Cpu`]; `$first` comes before.
+macro_rules! exit_code {
+    ($handler:path, [$($first:literal),*], $($operands:tt)*) => {
         naked_asm!(
-            "mov rsp, rdi",
-            "pop rax", "pop rcx", "pop rdx", "pop rbx", "pop rbp", "pop rsi", "pop rdi",
-            "pop r8", "pop r9", "pop r10", "pop r11", "pop r12", "pop r13", "pop r14", "pop r15",
-            $entry,
-            "jmp {failed}",
-            failed = sym kernel_entry_failed,
+            $($first,)*
+            "mov gs:[0], rax",
+            "mov gs:[8], rcx",
+            "mov gs:[16], rdx",
+            "mov gs:[24], rbx",
+            "mov gs:[40], rbp",
+            "mov gs:[48], rsi",
+            "mov gs:[56], rdi",
+            "mov gs:[64], r8",
+            "mov gs:[72], r9",
+            "mov gs:[80], r10",
+            "mov gs:[88], r11",
+            "mov gs:[96], r12",
+            "mov gs:[104], r13",
+            "mov gs:[112], r14",
+            "mov gs:[120], r15",
+            "lea rdi, [rsp + 8]",
+            "jmp {handler}",
+            handler = sym $handler,
+            $($operands)*
         )
     };
-}
-
-/// Enters the kernel for the first time, with the registers in `cpu`; the current VMCS is the kernel's. From here on
-/// the monitor runs only in VM exits.
-///
-/// # Safety
-/// Called once; the current VMCS is complete, with [`kernel_landing`] as its host state.
-pub unsafe fn start(cpu: Cpu) -> ! {
-    let place = BLOCK.cpu.get();
-    // SAFETY: nothing else uses the block yet; the caller's promise for the entry.
-    unsafe {
-        place.write(MaybeUninit::new(cpu));
-        launch(place.cast())
-    }
-}
-
-/// Loads the kernel's registers and launches it.
-#[unsafe(naked)]
-unsafe extern "sysv64" fn launch(cpu: *mut Cpu) -> ! {
-    load_kernel!("vmlaunch")
-}
-
-/// Loads the kernel's registers and resumes it.
-#[unsafe(naked)]
-unsafe extern "sysv64" fn resume_kernel(cpu: *mut Cpu) -> ! {
-    load_kernel!("vmresume")
-}
-
-/// A VM exit of the kernel.
-#[unsafe(naked)]
-unsafe extern "sysv64" fn kernel_exit() -> ! {
-    naked_asm!(
-        "push r15", "push r14", "push r13", "push r12", "push r11", "push r10", "push r9", "push r8",
-        "push rdi", "push rsi", "push rbp", "push rbx", "push rdx", "push rcx", "push rax",
-        "mov rdi, rsp",
-        "call {handler}",
-        "test rax, rax",
-        "jnz {enter}",
-        "pop rax", "pop rcx", "pop rdx", "pop rbx", "pop rbp", "pop rsi", "pop rdi",
-        "pop r8", "pop r9", "pop r10", "pop r11", "pop r12", "pop r13", "pop r14", "pop r15",
-        "vmresume",
-        "jmp {failed}",
-        handler = sym kernel::exit,
-        enter = sym enter,
-        failed = sym kernel_entry_failed,
-    )
 }
 
 /// A VM exit of a virtual CPU.
 #[unsafe(naked)]
 unsafe extern "sysv64" fn virtual_cpu_exit() -> ! {
-    naked_asm!(
-        "push rdi",
-        "mov rdi, [rsp + 8 + {current}]",
-        "mov [rdi], rax",
-        "mov [rdi + 8], rcx",
-        "mov [rdi + 16], rdx",
-        "mov [rdi + 24], rbx",
-        "mov [rdi + 40], rbp",
-        "mov [rdi + 48], rsi",
-        "mov [rdi + 64], r8",
-        "mov [rdi + 72], r9",
-        "mov [rdi + 80], r10",
-        "mov [rdi + 88], r11",
-        "mov [rdi + 96], r12",
-        "mov [rdi + 104], r13",
-        "mov [rdi + 112], r14",
-        "mov [rdi + 120], r15",
-        "pop qword ptr [rdi + 56]",
-        "mov rdi, rsp",
-        "call {handler}",
-        "test rax, rax",
-        "jnz {enter}",
-        "pop rax", "pop rcx", "pop rdx", "pop rbx", "pop rbp", "pop rsi", "pop rdi",
-        "pop r8", "pop r9", "pop r10", "pop r11", "pop r12", "pop r13", "pop r14", "pop r15",
-        "vmresume",
-        "jmp {failed}",
-        current = const CURRENT,
-        handler = sym virtual_cpu::exit::handle,
-        enter = sym enter,
-        failed = sym kernel_entry_failed,
+    exit_code!(virtual_cpu::exit::exit, [],)
+}
+
+/// A VM exit of the kernel. [`Call::RunUnsaved`] needs no registers stored but two, until it is sure that it is one:
+/// a `VMCALL` (`vmcall`) from ring 0, which the DPL of SS tells (Intel SDM vol. 3C, 25.4.1).
+#[unsafe(naked)]
+unsafe extern "sysv64" fn kernel_exit() -> ! {
+    exit_code!(
+        kernel::exit,
+        [
+            "cmp rax, {run}",
+            "jne 2f",
+            "push rcx",
+            "push rdx",
+            "mov ecx, {reason}",
+            "vmread rdx, rcx",
+            "cmp edx, {vmcall}",
+            "jne 3f",
+            "mov ecx, {ss_access}",
+            "vmread rdx, rcx",
+            "test dl, 0x60",
+            "jne 3f",
+            "lea rsi, [rsp + 24]",
+            "jmp {run_unsaved}",
+            "3:",
+            "pop rdx",
+            "pop rcx",
+            "2:"
+        ],
+        run = const Call::RunUnsaved as u64,
+        reason = const vmcs::ro::EXIT_REASON,
+        vmcall = const exit_reason::VMCALL,
+        ss_access = const vmcs::guest::SS_ACCESS_RIGHTS,
+        run_unsaved = sym virtual_cpu::run_unsaved,
     )
 }
 
-/// Enters the virtual CPU that RAX and RDX, a [`Next`], name. RSP is the address of the Cpu, as after either exit.
-#[unsafe(naked)]
-unsafe extern "sysv64" fn enter() -> ! {
-    naked_asm!(
-        // No instruction from the test to the jump changes the flags.
-        "mov [rsp + {current}], rax",
-        "test rdx, rdx",
-        "mov rcx, [rax + 8]",
-        "mov rdx, [rax + 16]",
-        "mov rbx, [rax + 24]",
-        "mov rbp, [rax + 40]",
-        "mov rsi, [rax + 48]",
-        "mov rdi, [rax + 56]",
-        "mov r8, [rax + 64]",
-        "mov r9, [rax + 72]",
-        "mov r10, [rax + 80]",
-        "mov r11, [rax + 88]",
-        "mov r12, [rax + 96]",
-        "mov r13, [rax + 104]",
-        "mov r14, [rax + 112]",
-        "mov r15, [rax + 120]",
-        "mov rax, [rax]",
-        "jz 3f",
-        "vmresume",
-        "jmp 4f",
-        "3:",
-        "vmlaunch",
-        // The entry failed before it loaded anything: the guest's registers are in its state page still.
-        "4:",
-        "mov rdi, rsp",
-        "call {failed}",
-        // It returns the kernel.
-        "mov rdi, rsp",
-        "jmp {resume}",
-        current = const CURRENT,
-        failed = sym virtual_cpu::exit::entry_failed,
-        resume = sym resume_kernel,
-    )
+/// Loads general registers and enters the guest of the current VMCS. An instruction that fails leaves the registers
+/// as loaded and goes to `$failed`, whose argument is the [`Cpu`]. The optional operand is the Cpu where the registers
+/// are not its own, so that the compiler writes to memory what was changed there.
+macro_rules! enter {
+    ($instruction:literal, $registers:expr, $failed:path $(, $cpu:expr)?) => {
+        asm!(
+            "mov rax, [rdi]",
+            "mov rcx, [rdi + 8]",
+            "mov rdx, [rdi + 16]",
+            "mov rbx, [rdi + 24]",
+            "mov rbp, [rdi + 40]",
+            "mov rsi, [rdi + 48]",
+            "mov r8, [rdi + 64]",
+            "mov r9, [rdi + 72]",
+            "mov r10, [rdi + 80]",
+            "mov r11, [rdi + 88]",
+            "mov r12, [rdi + 96]",
+            "mov r13, [rdi + 104]",
+            "mov r14, [rdi + 112]",
+            "mov r15, [rdi + 120]",
+            "mov rdi, [rdi + 56]",
+            $instruction,
+            "lea rsp, [rip + {block} + {top} - 8]",
+            "lea rdi, [rsp + 8]",
+            "jmp {failed}",
+            in("rdi") $registers,
+            $(in("rsi") $cpu,)?
+            block = sym BLOCK,
+            top = const STACK,
+            failed = sym $failed,
+            options(noreturn),
+        )
+    };
 }
 
-/// The kernel's entry failed: its registers were popped, so RSP is at the end of them.
-#[unsafe(naked)]
-unsafe extern "sysv64" fn kernel_entry_failed() -> ! {
-    naked_asm!(
-        "sub rsp, {registers}",
-        "mov rdi, rsp",
-        "call {failed}",
-        "ud2",
-        registers = const CURRENT,
-        failed = sym kernel::entry_failed,
-    )
+/// Enters the kernel for the first time, with the registers in `cpu`. From here on the monitor runs only in VM exits.
+///
+/// # Safety
+/// Called once; the current VMCS is complete, with [`kernel_landing`] as its host state.
+pub unsafe fn start(cpu: Cpu) -> ! {
+    // SAFETY: nothing else uses the block yet; the caller's promise for the entry.
+    unsafe {
+        let cpu = (*BLOCK.cpu.get()).write(cpu);
+        enter!("vmlaunch", cpu, kernel::entry_failed)
+    }
+}
+
+/// Resumes the kernel with the registers in `cpu`.
+///
+/// # Safety
+/// The current VMCS is the kernel's.
+#[inline(always)]
+pub unsafe fn resume_kernel(cpu: &mut Cpu) -> ! {
+    // SAFETY: the caller's promise.
+    unsafe { enter!("vmresume", cpu, kernel::entry_failed) }
+}
+
+/// Resumes the kernel after [`Call::RunUnsaved`]: with 0, `Ok`, in RAX and anything in the other registers.
+///
+/// # Safety
+/// As [`resume_kernel`]; the kernel's last exit was that call.
+#[inline(always)]
+pub unsafe fn resume_kernel_unsaved(cpu: &mut Cpu) -> ! {
+    // SAFETY: the caller's promise.
+    unsafe {
+        asm!(
+            "xor eax, eax",
+            "vmresume",
+            "lea rsp, [rip + {block} + {top} - 8]",
+            "lea rdi, [rsp + 8]",
+            "jmp {failed}",
+            in("rdi") cpu,
+            block = sym BLOCK,
+            top = const STACK,
+            failed = sym kernel::entry_failed,
+            options(noreturn),
+        )
+    }
+}
+
+/// Resumes a virtual CPU with the registers in its state page.
+///
+/// # Safety
+/// The current VMCS is the virtual CPU's, complete and launched.
+#[inline(always)]
+pub unsafe fn resume(registers: *mut Registers, cpu: &mut Cpu) -> ! {
+    // SAFETY: the caller's promise.
+    unsafe { enter!("vmresume", registers, virtual_cpu::exit::entry_failed, cpu) }
+}
+
+/// As [`resume`], with a VMCS that is not launched yet.
+///
+/// # Safety
+/// The current VMCS is the virtual CPU's, complete and clear.
+#[inline(always)]
+pub unsafe fn launch(registers: *mut Registers, cpu: &mut Cpu) -> ! {
+    // SAFETY: the caller's promise.
+    unsafe { enter!("vmlaunch", registers, virtual_cpu::exit::entry_failed, cpu) }
 }

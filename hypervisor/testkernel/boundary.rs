@@ -10,7 +10,7 @@ use protocols::virtual_cpu::exit_reason as reason;
 use crate::bare::{Outcome, Test};
 use crate::code;
 use crate::guest::Guest;
-use crate::monitor::{ask, bytes, call, frame, refused, write};
+use crate::monitor::{ask, bytes, call, frame, refused, run_unsaved, write};
 use crate::native::{attempt, open_to_ring_3, ring_3_vmcall};
 use crate::tests::check;
 
@@ -25,12 +25,13 @@ pub const ALL: &[Test] = &[
     ("create_and_destroy_many_times", many),
     ("frames_run_out", run_out),
     ("vmcall_from_ring_3", from_ring_3),
+    ("other_exits_with_the_number_of_a_run", numbers),
     ("kernel_has_no_vmx", no_vmx),
     ("kernel_xsetbv", xsetbv),
 ];
 
 fn unknown_calls() -> Outcome {
-    for number in [13, 99, u64::MAX] {
+    for number in [14, 99, u64::MAX, 1 << 32 | Call::RunUnsaved as u64] {
         check!(call(number, [0; 4]).0 == Status::UnknownCall as u64, "an unknown call was answered");
     }
     check!(refused(ask(Call::End, [7, 0, 0, 0]), Status::BadArgument), "an unknown end");
@@ -59,6 +60,7 @@ fn bad_lists() -> Outcome {
 fn bad_identifiers() -> Outcome {
     for id in [0, 1, 0x100, frame() / PAGE_SIZE, u64::MAX, 1 << 52] {
         check!(refused(ask(Call::Run, [id, 0, 0, 0]), Status::NoObject), "Run");
+        check!(run_unsaved(id) == Status::NoObject as u64, "RunUnsaved");
         check!(refused(ask(Call::CreateVirtualCpu, [id, frame(), 0, 0]), Status::NoObject), "CreateVirtualCpu");
         check!(refused(ask(Call::DestroyVirtualCpu, [id, 0, 0, 0]), Status::NoObject), "DestroyVirtualCpu");
         check!(refused(ask(Call::DonatedFrames, [id, 0, 0, 0]), Status::NoObject), "DonatedFrames");
@@ -187,7 +189,27 @@ fn run_out() -> Outcome {
 
 fn from_ring_3() -> Outcome {
     open_to_ring_3();
-    check!(attempt(ring_3_vmcall, 0) == Some(6), "no #UD");
+    for number in [Call::Version, Call::Run, Call::RunUnsaved] {
+        check!(attempt(ring_3_vmcall, number as u64) == Some(6), "no #UD");
+    }
+    Ok(())
+}
+
+/// What looks like [`Call::RunUnsaved`] in RAX, but is no VMCALL, changes no register that it should not.
+fn numbers() -> Outcome {
+    let number = Call::RunUnsaved as u64;
+    let (mut rax, mut rbx, mut rcx, mut rdx) = (number, 0u64, 0x1_0000_0000u64, !0u64);
+    let mut others = [0x11u64, 0x22, 0x33, 0x44];
+    // SAFETY: CPUID of the leaf that has the same number.
+    unsafe {
+        asm!("xchg {b}, rbx", "cpuid", "xchg {b}, rbx", b = inout(reg) rbx, inout("rax") rax, inout("rcx") rcx,
+            inout("rdx") rdx, inout("rdi") others[0], inout("rsi") others[1], inout("r8") others[2],
+            inout("r15") others[3]);
+    }
+    let plain = core::arch::x86_64::__cpuid_count(number as u32, 0);
+    let expected = [plain.eax, plain.ebx, plain.ecx, plain.edx].map(u64::from);
+    check!([rax, rbx, rcx, rdx] == expected, "CPUID is answered wrongly");
+    check!(others == [0x11, 0x22, 0x33, 0x44], "registers are lost");
     Ok(())
 }
 

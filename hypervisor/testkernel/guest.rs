@@ -161,13 +161,18 @@ impl Guest {
     /// Runs until an exit. Returns its reason.
     pub fn run(&mut self) -> Result<u32, &'static str> {
         ask(Call::Run, [self.cpu, 0, 0, 0]).map_err(|_| "Run")?;
+        Ok(self.exit_reason())
+    }
+
+    /// The reason of the last exit.
+    pub fn exit_reason(&self) -> u32 {
         // SAFETY: the monitor changed the state while this function could not see it.
         let exit = unsafe { (&raw const self.state.exit).read_volatile() };
         let facts = [u64::from(exit.reason), exit.qualification, self.state.rip, self.state.gpr[0]];
         for (slot, fact) in LAST.iter().zip(facts) {
             slot.store(fact, Ordering::Relaxed);
         }
-        Ok(exit.reason)
+        exit.reason
     }
 
     /// Runs on after the instruction that exited.

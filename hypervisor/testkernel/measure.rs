@@ -8,7 +8,7 @@ use protocols::virtual_cpu::{Groups, register};
 
 use crate::code;
 use crate::guest::Guest;
-use crate::monitor::call;
+use crate::monitor::{call, run_unsaved};
 use crate::say;
 
 const ROUNDS: u64 = 2000;
@@ -55,7 +55,7 @@ fn legs(wanted: u64, name: &str) -> Result<(), &'static str> {
     for _ in 0..ROUNDS {
         guest.state.advance = 1;
         let before = now();
-        call(Call::Run as u64, [guest.cpu, 0, 0, 0]);
+        run_unsaved(guest.cpu);
         let after = now();
         let inside = guest.state.gpr[register::RDX] << 32 | guest.state.gpr[register::RAX];
         entry += inside - before;

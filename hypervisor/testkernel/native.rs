@@ -163,13 +163,13 @@ pub fn triple_fault() -> ! {
     unsafe { asm!("lidt [{}]", "ud2", in(reg) &[0u64; 2], options(noreturn)) }
 }
 
-/// Executes VMCALL in ring 3.
-pub extern "sysv64" fn ring_3_vmcall(_: u64) {
+/// Executes VMCALL in ring 3, with this number in RAX.
+pub extern "sysv64" fn ring_3_vmcall(number: u64) {
     // SAFETY: #UD brings us back to `attempt`. The page tables' pages are the kernel's only, so ring 3 faults at its
     // first instruction unless they are opened: see `open_to_ring_3`.
     unsafe {
-        asm!("lea {s}, [rip + 2f]", "push 0x1b", "push rsp", "push 2", "push 0x23", "push {s}", "mov eax, 0", "iretq",
-            "2:", "vmcall", s = out(reg) _, out("rax") _, out("rdx") _);
+        asm!("lea {s}, [rip + 2f]", "push 0x1b", "push rsp", "push 2", "push 0x23", "push {s}", "iretq",
+            "2:", "vmcall", s = out(reg) _, inout("rax") number => _, out("rdx") _);
     }
 }
 

@@ -40,7 +40,7 @@ pub fn create(cpu: &mut Cpu, machine_id: u64, state: HostPhysical) -> Result<u64
         next: core::mem::replace(&mut machine.first, identifier(frame)),
         primary: cpu.support.machine.primary,
         vpid: if cpu.support.vpid { cpu.vpids.allocate() } else { 0 },
-        launched: false,
+        clear: 1,
         window: false,
     };
     let bitmap = machine.bitmap.address();
@@ -77,7 +77,7 @@ fn write_vmcs(support: &Support, control: &mut VirtualCpu, policy: &Controls, bi
     // SAFETY: the machine's EPT maps no memory of the monitor's (see `frames`), its bitmap is its own; the landing is
     // the world switch's.
     unsafe {
-        host::write_state(world::virtual_cpu_landing());
+        host::write_state(world::virtual_cpu_landing(control.state.get()));
         for (field, value) in [
             (Control::PIN, u64::from(controls.pin)),
             (Control::SECONDARY, u64::from(controls.secondary)),

@@ -6,18 +6,22 @@
 //! was entered with interrupts off leaves them off; the bound keeps such a guest from hanging the machine.
 
 use protocols::policy::{Controls, CpuidEntry};
-use protocols::virtual_cpu::{Event, ExitRecord, Groups, VirtualCpuState, exit_reason as reason, register};
+use protocols::virtual_cpu::register::{RAX, RBX, RCX, RDX, RSP};
+use protocols::virtual_cpu::{Event, ExitRecord, Groups, VirtualCpuState, exit_reason as reason};
 
 use super::{FAILED_ENTRY, VirtualCpu, flush, inject, set_window, skip, state};
 use crate::cpu::Cpu;
 use crate::frames::FrameTable;
 use crate::guest_rules::{self, CODE_64, LMA, OSXSAVE, PG, SMXE, VMXE, xcr0_is_valid};
-use crate::kernel::{self, to_kernel};
+use crate::interrupt;
+use crate::kernel::{self, is_ring_0};
 use crate::objects::Active;
+use crate::policy::Policy;
 use crate::register as processor;
 use crate::vmx::field::{GuestField as Guest, ReadField as Read};
 use crate::vmx::instruction::{self, vmread, vmwrite};
-use crate::world::Next;
+use crate::vmx::support::Support;
+use crate::world::{self, Registers};
 
 const UNDEFINED: Event = Event::exception(6, None);
 const PROTECTION: Event = Event::exception(13, Some(0));
@@ -25,6 +29,10 @@ const PROTECTION: Event = Event::exception(13, Some(0));
 const PREEMPTION_TIMER: u32 = 52;
 /// Bit of the qualification of a port access: INS or OUTS.
 const STRING: u64 = 1 << 4;
+/// Bit of the qualification of an EPT violation: there is a linear address.
+const LINEAR: u64 = 1 << 7;
+/// Bit of the qualification of an EPT violation: an IRET unblocked NMIs.
+const NMI_UNBLOCKED: u64 = 1 << 12;
 
 /// What became of an exit.
 enum Outcome {
@@ -32,91 +40,217 @@ enum Outcome {
     Done,
     /// Go on where the guest is: an event was injected, or nothing happened.
     Resume,
-    /// The kernel's.
-    Kernel,
+    /// The kernel's, for this reason; the exit record is written but for the reason.
+    Kernel(u32),
 }
 
-/// A VM exit of the virtual CPU that runs. The two hottest are answered right here.
-pub(crate) extern "sysv64" fn handle(cpu: &mut Cpu) -> Next {
+/// A VM exit of the virtual CPU that runs. The most frequent instructions are dealt with right here. Each reason writes
+/// only those fields of the exit record that it has.
+pub(crate) extern "sysv64" fn exit(cpu: &mut Cpu) -> ! {
     cpu.exits += 1;
     let exit_reason = vmread(Read::REASON) as u32;
-    let Some(active) = cpu.objects.running() else { return to_kernel() };
-    if exit_reason == reason::IO {
+    // SAFETY: `run` activated the virtual CPU that exits here, and only calls of the kernel let one go.
+    let Active { state, policy, .. } = unsafe { cpu.objects.running() };
+    if exit_reason == reason::VMCALL {
+        if policy.controls().flags & Controls::VMCALL != 0 && is_ring_0() {
+            let outcome = to_kernel(state, exit_reason);
+            let next = conclude(state, outcome);
+            enter(cpu, next)
+        }
+    } else if exit_reason == reason::IO {
         let qualification = vmread(Read::QUALIFICATION);
-        if qualification & STRING == 0 && active.state.wanted & Groups::VMCS.bits() == 0 {
-            let length = vmread(Read::INSTRUCTION_LENGTH) as u32;
-            let exit =
-                ExitRecord { reason: reason::IO, instruction_length: length, qualification, ..ExitRecord::default() };
-            record(active.control, active.state, &exit);
-            // SAFETY: the kernel's VMCS was launched before.
-            unsafe { instruction::vmptrld_again(&cpu.kernel_vmcs) };
-            return to_kernel();
+        if qualification & STRING == 0 {
+            state.exit.qualification = qualification;
+            let outcome = to_kernel(state, exit_reason);
+            let next = conclude(state, outcome);
+            enter(cpu, next)
         }
-    } else if exit_reason == reason::CPUID {
-        let Active { control, state, policy } = active;
-        let (leaf, subleaf) = (state.gpr[register::RAX] as u32, state.gpr[register::RCX] as u32);
-        if let Some(entry) = policy.cpuid_at_once(leaf, subleaf) {
-            answer_cpuid(state, entry);
-            control.launched = true;
-            skip(vmread(Read::INSTRUCTION_LENGTH));
-            return Next::virtual_cpu(&mut state.gpr, true);
-        }
+    } else if exit_reason == reason::CPUID
+        && let Some(entry) = policy.cpuid_at_once(state.gpr[RAX] as u32, state.gpr[RCX] as u32)
+    {
+        let outcome = answer_cpuid(state, entry);
+        let next = conclude(state, outcome);
+        enter(cpu, next)
     }
-    other(cpu)
+    other_exit(cpu, exit_reason)
 }
 
-/// All other exits, and those that no table answered.
+/// The exits that need nothing but the state page.
 #[inline(never)]
-extern "sysv64" fn other(cpu: &mut Cpu) -> Next {
-    let exit_reason = vmread(Read::REASON) as u32;
-    let Some(active) = cpu.objects.running() else { return to_kernel() };
-    let flags = active.policy.controls().flags;
+extern "sysv64" fn other_exit(cpu: &mut Cpu, exit_reason: u32) -> ! {
+    // SAFETY: as in `exit`.
+    let Active { state, policy, .. } = unsafe { cpu.objects.running() };
     let outcome = match exit_reason {
-        reason::CPUID => {
-            let Active { state, policy, .. } = active;
-            match policy.cpuid(state.gpr[register::RAX] as u32, state.gpr[register::RCX] as u32) {
-                Some(entry) => answer_cpuid(state, entry),
-                None => return leave(cpu, exit_reason),
+        reason::HLT => to_kernel(state, exit_reason),
+        reason::RDMSR => match policy.constant(state.gpr[RCX] as u32) {
+            Some(value) => {
+                state.gpr[RAX] = value & 0xffff_ffff;
+                state.gpr[RDX] = value >> 32;
+                Outcome::Done
             }
-            Outcome::Done
+            None => to_kernel(state, exit_reason),
+        },
+        reason::WRMSR => match policy.constant(state.gpr[RCX] as u32) {
+            Some(_) => Outcome::Done,
+            None => to_kernel(state, exit_reason),
+        },
+        reason::EXTERNAL_INTERRUPT => Outcome::Kernel(exit_reason),
+        reason::EPT_VIOLATION => {
+            let qualification = vmread(Read::QUALIFICATION);
+            let delivery = vmread(Read::VECTORING) as u32 & Event::VALID != 0;
+            if delivery || qualification & (LINEAR | NMI_UNBLOCKED) != LINEAR {
+                rare_exit(cpu, exit_reason);
+            }
+            state.exit.qualification = qualification;
+            state.exit.guest_physical = vmread(Read::GUEST_PHYSICAL);
+            state.exit.guest_linear = vmread(Read::GUEST_LINEAR);
+            Outcome::Kernel(exit_reason)
         }
-        reason::RDMSR => read_msr(active),
-        reason::WRMSR if active.policy.constant(active.state.gpr[register::RCX] as u32).is_some() => Outcome::Done,
+        _ => rare_exit(cpu, exit_reason),
+    };
+    let next = conclude(state, outcome);
+    enter(cpu, next)
+}
+
+/// The exits that are rarer or more complicated.
+#[cold]
+#[inline(never)]
+extern "sysv64" fn rare_exit(cpu: &mut Cpu, exit_reason: u32) -> ! {
+    // SAFETY: as in `exit`.
+    let mut active = unsafe { cpu.objects.running() };
+    let outcome = judge(exit_reason, &mut active, &cpu.frames, &cpu.support);
+    let next = conclude(active.state, outcome);
+    enter(cpu, next)
+}
+
+/// What comes after an exit.
+enum Next {
+    /// The guest, with these registers.
+    Guest(*mut Registers),
+    /// The kernel; the flag says that it wants groups of state from the VMCS.
+    Kernel(bool),
+}
+
+/// Completes what the state page and the VMCS hold.
+#[inline(always)]
+fn conclude(state: &mut VirtualCpuState, outcome: Outcome) -> Next {
+    match outcome {
+        Outcome::Done => skip(vmread(Read::INSTRUCTION_LENGTH)),
+        Outcome::Resume => {}
+        Outcome::Kernel(exit_reason) => {
+            state.exit.reason = exit_reason;
+            state.cr2 = processor::read_cr2();
+            state.valid = 0;
+            return Next::Kernel(state.wanted & Groups::VMCS.bits() != 0);
+        }
+    }
+    Next::Guest(&raw mut state.gpr)
+}
+
+/// Enters whatever comes next; the virtual CPU's VMCS is current.
+#[inline(always)]
+fn enter(cpu: &mut Cpu, next: Next) -> ! {
+    match next {
+        // SAFETY: its VMCS is current, and it exited after an entry that did not fail.
+        Next::Guest(registers) => unsafe { world::resume(registers, cpu) },
+        Next::Kernel(true) => leave_with_wanted(cpu),
+        Next::Kernel(false) => leave(cpu),
+    }
+}
+
+#[inline(never)]
+extern "sysv64" fn leave_with_wanted(cpu: &mut Cpu) -> ! {
+    // SAFETY: as in `exit`.
+    let Active { state, .. } = unsafe { cpu.objects.running() };
+    let wanted = Groups::from_bits_truncate(state.wanted) & Groups::VMCS;
+    state::read(state, wanted);
+    state.valid = wanted.bits();
+    leave(cpu)
+}
+
+#[inline(always)]
+fn leave(cpu: &mut Cpu) -> ! {
+    // SAFETY: the kernel's VMCS was launched before.
+    unsafe { instruction::vmptrld_again(&cpu.kernel_vmcs) };
+    kernel::resume(cpu)
+}
+
+/// An exit on an instruction of which the kernel needs to know the length too.
+#[inline(always)]
+fn to_kernel(state: &mut VirtualCpuState, exit_reason: u32) -> Outcome {
+    state.exit.instruction_length = vmread(Read::INSTRUCTION_LENGTH) as u32;
+    Outcome::Kernel(exit_reason)
+}
+
+/// What becomes of the exits that are left over.
+fn judge(exit_reason: u32, active: &mut Active, frames: &FrameTable, support: &Support) -> Outcome {
+    let Active { control, state, policy } = active;
+    let exit = &mut state.exit;
+    exit.instruction_length = vmread(Read::INSTRUCTION_LENGTH) as u32;
+    exit.qualification = vmread(Read::QUALIFICATION);
+    exit.instruction = vmread(Read::INSTRUCTION_INFORMATION) as u32;
+    match exit_reason {
         reason::INTERRUPT_WINDOW => {
-            let Active { control, state, .. } = active;
             if state.posted != 0 {
                 inject(Event::interrupt(state.posted as u8));
                 state.posted = 0;
             }
             set_window(control, false);
-            Outcome::Resume
+            return Outcome::Resume;
         }
-        reason::XSETBV => set_xcr0(active, cpu.support.xcr0),
-        reason::CONTROL_REGISTER => control_register(active, &cpu.frames, cpu.support.cr4_possible),
+        reason::XSETBV => return set_xcr0(state, policy, support.xcr0),
+        reason::CONTROL_REGISTER => return control_register(active, frames, support.cr4_possible),
         PREEMPTION_TIMER => {
-            vmwrite(Guest::TIMER, u64::from(cpu.support.timer));
-            return leave(cpu, reason::EXTERNAL_INTERRUPT);
+            vmwrite(Guest::TIMER, u64::from(support.timer));
+            return Outcome::Kernel(reason::EXTERNAL_INTERRUPT);
         }
-        reason::INVD | reason::WBINVD => Outcome::Done,
-        reason::VMCALL if flags & Controls::VMCALL == 0 || vmread(Guest::SS_ACCESS) >> 5 & 3 != 0 => raise(UNDEFINED),
-        reason::VMCLEAR..=reason::VMXON | reason::INVEPT | reason::INVVPID if flags & Controls::EXIT_ON_VMX == 0 => {
-            raise(UNDEFINED)
+        reason::INVD | reason::WBINVD => return Outcome::Done,
+        reason::CPUID => {
+            if let Some(entry) = policy.cpuid(state.gpr[RAX] as u32, state.gpr[RCX] as u32) {
+                return answer_cpuid(state, entry);
+            }
         }
-        reason::GETSEC | reason::VMFUNC => raise(UNDEFINED),
-        _ => Outcome::Kernel,
-    };
-    match outcome {
-        Outcome::Done => skip(vmread(Read::INSTRUCTION_LENGTH)),
-        Outcome::Resume => {}
-        Outcome::Kernel => return leave(cpu, exit_reason),
+        // Not allowed: `exit` would have passed it on.
+        reason::VMCALL | reason::GETSEC | reason::VMFUNC => return raise(UNDEFINED),
+        reason::VMCLEAR..=reason::VMXON | reason::INVEPT | reason::INVVPID
+            if policy.controls().flags & Controls::EXIT_ON_VMX == 0 =>
+        {
+            return raise(UNDEFINED);
+        }
+        reason::EXCEPTION_OR_NMI => {
+            exit.interruption = vmread(Read::INTERRUPTION) as u32;
+            exit.interruption_error =
+                if exit.interruption & Event::HAS_ERROR != 0 { vmread(Read::INTERRUPTION_ERROR) as u32 } else { 0 };
+            let (kind, vector) = (exit.interruption >> 8 & 7, exit.interruption & 0xff);
+            // Bit 12: an IRET unblocked NMIs.
+            if exit.interruption & 1 << 12 != 0 && vector != 8 {
+                block_nmi();
+            }
+            // NMIs and machine checks are the kernel's own, whoever ran when they came.
+            match (kind, vector) {
+                (2, _) => interrupt::set_pending(interrupt::NMI),
+                (_, 18) => interrupt::set_pending(interrupt::MACHINE_CHECK),
+                _ => {}
+            }
+            keep_vectoring(state, exit_reason);
+        }
+        reason::EPT_VIOLATION | reason::EPT_MISCONFIGURATION => {
+            exit.guest_physical = vmread(Read::GUEST_PHYSICAL);
+            exit.guest_linear = if exit.qualification & LINEAR != 0 { vmread(Read::GUEST_LINEAR) } else { 0 };
+            keep_vectoring(state, exit_reason);
+        }
+        // INS and OUTS use memory.
+        reason::IO => exit.guest_linear = vmread(Read::GUEST_LINEAR),
+        reason::TASK_SWITCH => keep_vectoring(state, exit_reason),
+        _ if exit_reason & reason::ENTRY_FAILURE != 0 => {
+            if exit_reason == reason::MACHINE_CHECK_ON_ENTRY | reason::ENTRY_FAILURE {
+                interrupt::set_pending(interrupt::MACHINE_CHECK);
+            }
+            not_entered(control, state);
+        }
+        _ => {}
     }
-    match cpu.objects.running() {
-        Some(active) => {
-            active.control.launched = true;
-            Next::virtual_cpu(&mut active.state.gpr, true)
-        }
-        None => to_kernel(),
-    }
+    Outcome::Kernel(exit_reason)
 }
 
 fn raise(event: Event) -> Outcome {
@@ -126,50 +260,43 @@ fn raise(event: Event) -> Outcome {
 
 /// Answers CPUID. OSXSAVE shows the guest's own CR4.
 #[inline(always)]
-fn answer_cpuid(state: &mut VirtualCpuState, answer: &CpuidEntry) {
+fn answer_cpuid(state: &mut VirtualCpuState, answer: &CpuidEntry) -> Outcome {
     let mut ecx = answer.ecx;
     if answer.leaf == 1 {
         ecx = ecx & !(1 << 27) | u32::from(vmread(Guest::CR4) & OSXSAVE != 0) << 27;
     }
-    state.gpr[register::RAX] = u64::from(answer.eax);
-    state.gpr[register::RBX] = u64::from(answer.ebx);
-    state.gpr[register::RCX] = u64::from(ecx);
-    state.gpr[register::RDX] = u64::from(answer.edx);
-}
-
-fn read_msr(active: Active) -> Outcome {
-    let gpr = &mut active.state.gpr;
-    let Some(value) = active.policy.constant(gpr[register::RCX] as u32) else { return Outcome::Kernel };
-    gpr[register::RAX] = value & 0xffff_ffff;
-    gpr[register::RDX] = value >> 32;
+    state.gpr[RAX] = u64::from(answer.eax);
+    state.gpr[RBX] = u64::from(answer.ebx);
+    state.gpr[RCX] = u64::from(ecx);
+    state.gpr[RDX] = u64::from(answer.edx);
     Outcome::Done
 }
 
 /// XSETBV: within the policy, the processor's XCR0 is the guest's from now on.
-fn set_xcr0(active: Active, possible: u64) -> Outcome {
-    let gpr = &active.state.gpr;
-    let value = gpr[register::RDX] << 32 | gpr[register::RAX] & 0xffff_ffff;
-    let allowed = active.policy.controls().xcr0_allowed & possible;
-    if gpr[register::RCX] as u32 != 0 || !xcr0_is_valid(value, allowed) {
+fn set_xcr0(state: &mut VirtualCpuState, policy: &Policy, possible: u64) -> Outcome {
+    let gpr = &state.gpr;
+    let value = gpr[RDX] << 32 | gpr[RAX] & 0xffff_ffff;
+    let allowed = policy.controls().xcr0_allowed & possible;
+    if gpr[RCX] as u32 != 0 || !xcr0_is_valid(value, allowed) {
         return raise(PROTECTION);
     }
     processor::write_xcr0(value);
-    active.state.xcr0 = value;
+    state.xcr0 = value;
     Outcome::Done
 }
 
 /// A control register access that the masks or the controls made exit.
-fn control_register(active: Active, frames: &FrameTable, possible: u64) -> Outcome {
+fn control_register(active: &mut Active, frames: &FrameTable, possible: u64) -> Outcome {
     let qualification = vmread(Read::QUALIFICATION);
     let index = (qualification >> 8 & 15) as usize;
-    let value = if index == register::RSP { vmread(Guest::RSP) } else { active.state.gpr[index] };
+    let value = if index == RSP { vmread(Guest::RSP) } else { active.state.gpr[index] };
     // A 32-bit guest's registers have 32 bits.
     let code_64 = vmread(Guest::CS_ACCESS) & CODE_64 != 0 && vmread(Guest::EFER) & LMA != 0;
     let value = if code_64 { value } else { value & 0xffff_ffff };
     match (qualification & 15, qualification >> 4 & 3) {
         (0, 0) => write_cr0(active.control, frames, value, code_64),
         (4, 0) => write_cr4(active, frames, value, possible),
-        _ => Outcome::Kernel,
+        _ => Outcome::Kernel(reason::CONTROL_REGISTER),
     }
 }
 
@@ -194,11 +321,11 @@ fn write_cr0(control: &VirtualCpu, frames: &FrameTable, value: u64, code_64: boo
 
 /// A write of CR4 that changes a bit the policy does not let the guest set: setting one is the kernel's to judge,
 /// clearing is done here.
-fn write_cr4(active: Active, frames: &FrameTable, value: u64, possible: u64) -> Outcome {
+fn write_cr4(active: &mut Active, frames: &FrameTable, value: u64, possible: u64) -> Outcome {
     let old = state::read_cr4();
     let allowed = active.policy.controls().cr4_allowed & !(VMXE | SMXE);
     if value & !old & !allowed != 0 {
-        return Outcome::Kernel;
+        return Outcome::Kernel(reason::CONTROL_REGISTER);
     }
     let (cr0, efer) = (vmread(Guest::CR0), vmread(Guest::EFER));
     if !guest_rules::cr4_is_valid(value, old, vmread(Guest::CR3), efer, possible) {
@@ -213,105 +340,13 @@ fn write_cr4(active: Active, frames: &FrameTable, value: u64, possible: u64) -> 
     Outcome::Done
 }
 
-/// Ends the run: describes the exit, goes back to the kernel.
-fn leave(cpu: &mut Cpu, exit_reason: u32) -> Next {
-    let Some(active) = cpu.objects.running() else { return to_kernel() };
-    let mut exit = ExitRecord { reason: exit_reason, ..ExitRecord::default() };
-    if exit_reason != reason::EXTERNAL_INTERRUPT {
-        describe(active.state, &mut exit);
-    }
-    record(active.control, active.state, &exit);
-    read_wanted(active.state);
-    // SAFETY: the kernel's VMCS was launched before.
-    unsafe { instruction::vmptrld_again(&cpu.kernel_vmcs) };
-    if exit.reason == reason::EXCEPTION_OR_NMI || exit.reason == reason::MACHINE_CHECK_ON_ENTRY | reason::ENTRY_FAILURE
-    {
-        pass_on(&exit);
-    }
-    to_kernel()
-}
-
-/// Reads what is wanted from the VMCS, still the virtual CPU's.
-fn read_wanted(state: &mut VirtualCpuState) {
-    let wanted = state.wanted & Groups::VMCS.bits();
-    state.valid = wanted;
-    if wanted != 0 {
-        state::read(state, Groups::from_bits_truncate(wanted));
-    }
-}
-
-/// Writes the exit record to the state page.
-#[inline(always)]
-fn record(control: &mut VirtualCpu, state: &mut VirtualCpuState, exit: &ExitRecord) {
-    if exit.reason & reason::ENTRY_FAILURE == 0 {
-        control.launched = true;
-    }
-    state.cr2 = processor::read_cr2();
-    state.exit = *exit;
-    state.valid = 0;
-}
-
-/// Fills in an exit record, by reason, and keeps an event whose delivery the exit interrupted.
-#[inline(never)]
-fn describe(state: &mut VirtualCpuState, exit: &mut ExitRecord) {
-    if exit.reason & reason::ENTRY_FAILURE != 0 {
-        exit.qualification = vmread(Read::QUALIFICATION);
-        keep_event(state);
-        return;
-    }
-    let mut vectoring = false;
-    match exit.reason {
-        reason::EXCEPTION_OR_NMI => {
-            exit.interruption = vmread(Read::INTERRUPTION) as u32;
-            exit.interruption_error =
-                if exit.interruption & Event::HAS_ERROR != 0 { vmread(Read::INTERRUPTION_ERROR) as u32 } else { 0 };
-            exit.qualification = vmread(Read::QUALIFICATION);
-            exit.instruction_length = vmread(Read::INSTRUCTION_LENGTH) as u32;
-            if exit.interruption & 1 << 12 != 0 && exit.interruption & 0xff != 8 {
-                block_nmi();
-            }
-            vectoring = true;
-        }
-        reason::EPT_VIOLATION | reason::EPT_MISCONFIGURATION => {
-            exit.qualification = vmread(Read::QUALIFICATION);
-            exit.guest_physical = vmread(Read::GUEST_PHYSICAL);
-            // Bit 7: there is a linear address.
-            exit.guest_linear = if exit.qualification & 1 << 7 != 0 { vmread(Read::GUEST_LINEAR) } else { 0 };
-            vectoring = true;
-        }
-        reason::HLT | reason::VMCALL | reason::RDMSR | reason::WRMSR | reason::CPUID => {
-            exit.instruction_length = vmread(Read::INSTRUCTION_LENGTH) as u32;
-        }
-        reason::TRIPLE_FAULT | reason::INIT => {}
-        reason::TASK_SWITCH => {
-            exit.qualification = vmread(Read::QUALIFICATION);
-            exit.instruction_length = vmread(Read::INSTRUCTION_LENGTH) as u32;
-            vectoring = true;
-        }
-        reason::IO => {
-            exit.instruction_length = vmread(Read::INSTRUCTION_LENGTH) as u32;
-            exit.qualification = vmread(Read::QUALIFICATION);
-            // INS and OUTS use memory.
-            exit.guest_linear = vmread(Read::GUEST_LINEAR);
-            exit.instruction = vmread(Read::INSTRUCTION_INFORMATION) as u32;
-        }
-        _ => {
-            exit.instruction_length = vmread(Read::INSTRUCTION_LENGTH) as u32;
-            exit.qualification = vmread(Read::QUALIFICATION);
-            exit.instruction = vmread(Read::INSTRUCTION_INFORMATION) as u32;
-        }
-    }
-    if vectoring {
-        keep_vectoring(state, exit);
-    }
-}
-
-/// Events that were being delivered come again at the next entry (Intel SDM vol. 3C, 28.2.4).
-fn keep_vectoring(state: &mut VirtualCpuState, exit: &ExitRecord) {
+/// Keeps an event whose delivery the exit interrupted, so that it comes again at the next entry (Intel SDM vol. 3C,
+/// 28.2.4).
+fn keep_vectoring(state: &mut VirtualCpuState, exit_reason: u32) {
     let information = vmread(Read::VECTORING) as u32;
     if information & Event::VALID == 0 {
         // An IRET that unblocked NMIs before it faulted did not finish: they are still blocked (28.2.3).
-        if exit.reason == reason::EPT_VIOLATION && exit.qualification & 1 << 12 != 0 {
+        if exit_reason == reason::EPT_VIOLATION && state.exit.qualification & NMI_UNBLOCKED != 0 {
             block_nmi();
         }
         return;
@@ -331,8 +366,9 @@ fn block_nmi() {
     vmwrite(Guest::INTERRUPTIBILITY, vmread(Guest::INTERRUPTIBILITY) | 8);
 }
 
-/// An entry that failed did not deliver its event: back into the state page with it.
-fn keep_event(state: &mut VirtualCpuState) {
+/// An entry that failed did not deliver its event: back into the state page with it. The VMCS is cleared, since it may
+/// have been launched or not.
+fn not_entered(control: &mut VirtualCpu, state: &mut VirtualCpuState) {
     let information = vmread(Guest::ENTRY_EVENT) as u32;
     if information & Event::VALID != 0 {
         let error = vmread(Guest::ENTRY_ERROR_CODE) as u32;
@@ -340,34 +376,29 @@ fn keep_event(state: &mut VirtualCpuState) {
         state.event = Event { information, error, instruction_length, reserved: 0 };
         vmwrite(Guest::ENTRY_EVENT, 0);
     }
-}
-
-/// NMIs and machine checks are the kernel's own, whoever ran when they came. Its VMCS is current.
-#[cold]
-fn pass_on(exit: &ExitRecord) {
-    let (kind, vector) = (exit.interruption >> 8 & 7, exit.interruption & 0xff);
-    if exit.reason == reason::EXCEPTION_OR_NMI && kind == 2 {
-        kernel::inject_nmi();
-    } else if exit.reason != reason::EXCEPTION_OR_NMI || vector == 18 {
-        kernel::inject_machine_check();
+    control.clear = 1;
+    // SAFETY: the VMCS of a virtual CPU, which stays one.
+    unsafe {
+        // It cannot fail.
+        let _ = instruction::vmclear(control.vmcs);
+        instruction::vmptrld_again(&control.vmcs);
     }
 }
 
 /// VMLAUNCH or VMRESUME failed before it loaded anything of the guest.
-pub(crate) extern "sysv64" fn entry_failed(cpu: &mut Cpu) -> Next {
+pub(crate) extern "sysv64" fn entry_failed(cpu: &mut Cpu) -> ! {
     let error = vmread(Read::INSTRUCTION_ERROR) as u32;
     refuse(cpu, error)
 }
 
-/// Reports an entry that failed early as an exit.
+/// Reports an entry that failed early as an exit; the current VMCS is still the virtual CPU's.
 #[cold]
-pub fn refuse(cpu: &mut Cpu, instruction_error: u32) -> Next {
-    if let Some(Active { state, .. }) = cpu.objects.running() {
-        keep_event(state);
-        state.exit = ExitRecord { reason: FAILED_ENTRY, instruction_error, ..ExitRecord::default() };
-        read_wanted(state);
-    }
-    // SAFETY: the kernel's VMCS was launched before.
-    unsafe { instruction::vmptrld_again(&cpu.kernel_vmcs) };
-    to_kernel()
+pub fn refuse(cpu: &mut Cpu, instruction_error: u32) -> ! {
+    // SAFETY: `run` activated the virtual CPU.
+    let Active { control, state, .. } = unsafe { cpu.objects.running() };
+    not_entered(control, state);
+    let outcome = Outcome::Kernel(FAILED_ENTRY);
+    state.exit = ExitRecord { instruction_error, ..ExitRecord::default() };
+    let next = conclude(state, outcome);
+    enter(cpu, next)
 }

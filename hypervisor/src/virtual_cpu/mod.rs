@@ -1,7 +1,7 @@
 //! Virtual CPUs: creation, entry, exits, and the groups of state between the shared page and the VMCS.
 //!
 //! What switches where: the VMCS switches segments, control registers, EFER, PAT, SYSENTER registers, DR7 and DEBUGCTL.
-//! The world switch switches the general registers. `enter` and [`exit`] carry CR2, which no VMCS field holds: it is
+//! The world switch switches the general registers. [`run`] and [`exit`] carry CR2, which no VMCS field holds: it is
 //! saved at every exit to the kernel and loaded at every entry from there; the kernel's own CR2 is not kept over a run
 //! (a kernel reads it first thing in its page-fault handler). XCR0, x87 to AVX state, DR0 to DR3, DR6 and the SYSCALL
 //! registers are switched by the kernel. EFER and PAT need no exits: the VMCS holds them for each guest, and the
@@ -13,18 +13,18 @@ pub mod state;
 
 use protocols::address::{HostPhysical, PAGE_SIZE};
 use protocols::machine::Status;
+use protocols::virtual_cpu::register::RAX;
 use protocols::virtual_cpu::{Event, Groups, VirtualCpuState, exit_reason};
 
 use crate::cpu::Cpu;
 use crate::frames::FrameTable;
-use crate::kernel::to_kernel;
+use crate::kernel;
 use crate::objects::Active;
 use crate::register;
 use crate::vmx::controls::primary;
 use crate::vmx::field::{ControlField as Control, GuestField as Guest};
 use crate::vmx::instruction::{self, vmread, vmwrite, vmwrite_control};
-use crate::world::Next;
-use crate::world::kernel_register::{RAX, RDI};
+use crate::world;
 
 /// RFLAGS.IF.
 const INTERRUPTS: u64 = 1 << 9;
@@ -56,47 +56,66 @@ pub struct VirtualCpu {
     pub primary: u32,
     /// Its VPID, 0 for none.
     pub vpid: u16,
-    /// Its VMCS is launched.
-    pub launched: bool,
+    /// 1 if its VMCS is not launched yet, or has to be launched again after an entry that failed; else 0.
+    pub clear: u32,
     /// The interrupt window exits.
     pub window: bool,
 }
 
+/// [`protocols::machine::Call::RunUnsaved`], straight from the world switch.
+pub(crate) extern "sysv64" fn run_unsaved(id: u64, cpu: &mut Cpu) -> ! {
+    cpu.exits += 1;
+    cpu.saved = false;
+    kernel::skip_call();
+    run(cpu, id)
+}
+
 /// [`protocols::machine::Call::Run`]; the kernel is past its `VMCALL` already.
 #[inline(always)]
-pub fn run(cpu: &mut Cpu) -> Next {
-    let Some(active) = cpu.objects.activate(&cpu.frames, cpu.registers[RDI]) else {
-        return no_object(cpu);
-    };
-    cpu.registers[RAX] = Status::Ok as u64;
+pub fn run(cpu: &mut Cpu, id: u64) -> ! {
+    let Some(Active { control, state, .. }) = cpu.objects.activate(&cpu.frames, id) else { no_object(cpu) };
     // SAFETY: the VMCS of a virtual CPU was initialised and current when the virtual CPU was created.
-    unsafe { instruction::vmptrld_again(&active.control.vmcs) };
-    let state = &mut *active.state;
-    if state.dirty | u64::from(state.posted | state.event.information) != 0 {
-        return run_changed(cpu);
+    unsafe { instruction::vmptrld_again(&control.vmcs) };
+    if state.dirty | u64::from(state.posted | state.event.information | control.clear) != 0 {
+        run_changed(cpu);
     }
     if state.advance != 0 {
         advance(state);
     }
-    enter(active)
+    load_cr2(state);
+    let registers = &raw mut state.gpr;
+    // SAFETY: its VMCS is current, and launched: it is not clear.
+    unsafe { world::resume(registers, cpu) }
 }
 
 #[cold]
-extern "sysv64" fn no_object(cpu: &mut Cpu) -> Next {
+extern "sysv64" fn no_object(cpu: &mut Cpu) -> ! {
     cpu.registers[RAX] = Status::NoObject as u64;
-    to_kernel()
+    cpu.saved = true;
+    kernel::resume(cpu)
 }
 
-/// Runs after the kernel changed something in the state page.
+/// Runs after the kernel changed something in the state page, or for the first time.
 #[inline(never)]
-extern "sysv64" fn run_changed(cpu: &mut Cpu) -> Next {
-    let Some(active) = cpu.objects.running() else { return no_object(cpu) };
-    if !prepare(&cpu.frames, active) {
-        return exit::refuse(cpu, INVALID_CONTROLS);
+extern "sysv64" fn run_changed(cpu: &mut Cpu) -> ! {
+    // SAFETY: `run` activated it.
+    let mut active = unsafe { cpu.objects.running() };
+    if !prepare(&cpu.frames, &mut active) {
+        exit::refuse(cpu, INVALID_CONTROLS);
     }
-    match cpu.objects.running() {
-        Some(active) => enter(active),
-        None => no_object(cpu),
+    let Active { control, state, .. } = active;
+    load_cr2(state);
+    let registers = &raw mut state.gpr;
+    let clear = core::mem::take(&mut control.clear) != 0;
+    // SAFETY: its VMCS is current since `run`, and launched or clear as `clear` says.
+    unsafe { if clear { world::launch(registers, cpu) } else { world::resume(registers, cpu) } }
+}
+
+/// Loads the guest's CR2 where the kernel or another guest took a page fault since.
+#[inline(always)]
+fn load_cr2(state: &VirtualCpuState) {
+    if register::read_cr2() != state.cr2 {
+        register::write_cr2(state.cr2);
     }
 }
 
@@ -116,19 +135,10 @@ pub fn read_state(cpu: &mut Cpu, id: u64, groups: u64) -> Result<(), Status> {
     result
 }
 
-/// Enters the guest after the kernel ran.
-#[inline(always)]
-fn enter(active: Active) -> Next {
-    let Active { control, state, .. } = active;
-    if register::read_cr2() != state.cr2 {
-        register::write_cr2(state.cr2);
-    }
-    Next::virtual_cpu(&mut state.gpr, control.launched)
-}
-
 /// Brings what the kernel changed in the state page to the current VMCS. `false`: the entry would fail.
-fn prepare(frames: &FrameTable, active: Active) -> bool {
+fn prepare(frames: &FrameTable, active: &mut Active) -> bool {
     let Active { control, state, .. } = active;
+    state.exit.instruction_error = 0;
     let dirty = Groups::from_bits_truncate(state.dirty) & Groups::VMCS;
     state.dirty = 0;
     if !dirty.is_empty() {
@@ -162,7 +172,7 @@ fn prepare(frames: &FrameTable, active: Active) -> bool {
 #[inline(always)]
 fn advance(state: &mut VirtualCpuState) {
     state.advance = 0;
-    skip(u64::from(state.exit.instruction_length & 15));
+    skip(u64::from(state.exit.instruction_length));
 }
 
 /// Goes on after an instruction of `length` bytes as if the guest had executed it: blocking by STI and MOV SS ends, a

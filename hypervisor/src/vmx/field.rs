@@ -170,6 +170,8 @@ fields! { ControlField:
     HOST_GDTR_BASE = host::GDTR_BASE;
     /// The monitor's IDT.
     HOST_IDTR_BASE = host::IDTR_BASE;
+    /// Base of the monitor's GS.
+    HOST_GS_BASE = host::GS_BASE;
     /// The monitor's EFER.
     HOST_EFER = host::IA32_EFER_FULL;
     /// The monitor's PAT.

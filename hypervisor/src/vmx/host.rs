@@ -65,6 +65,8 @@ pub struct Landing {
     pub stack: u64,
     /// RIP.
     pub code: u64,
+    /// Base of GS: where the general registers are stored.
+    pub registers: u64,
 }
 
 /// Writes the host state of the current VMCS.
@@ -89,6 +91,7 @@ pub unsafe fn write_state(landing: Landing) {
         (Field::HOST_PAT, register::read_msr(PAT)),
         (Field::HOST_RSP, landing.stack),
         (Field::HOST_RIP, landing.code),
+        (Field::HOST_GS_BASE, landing.registers),
     ] {
         // SAFETY: these are the values the monitor runs with now, and the caller's landing.
         unsafe { instruction::vmwrite_control(field, value) };
