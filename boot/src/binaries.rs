@@ -6,6 +6,7 @@
 
 use crate::failure::{Failure, FailureKind, OrFailure};
 use crate::progress;
+use crate::toolchain::Toolchain;
 use crate::workspace::Workspace;
 use anyhow::Result;
 use cargo_metadata::Message;
@@ -30,6 +31,7 @@ impl Binaries {
     /// Builds `packages` for the bare machine, optimised, one after the other: built together, they would share the
     /// features of their dependencies, and the monitor would get an allocator that it has no use for.
     pub fn build(workspace: &Workspace, packages: &[&str]) -> Result<Self> {
+        Toolchain::active(workspace).ensure()?;
         let step = progress::step(format_args!("building {}", packages.join(", ")));
         let mut paths = BTreeMap::new();
         for package in packages {

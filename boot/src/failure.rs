@@ -11,7 +11,7 @@ pub enum FailureKind {
     Failed,
     /// The command line, or a file it names, is no good.
     Usage,
-    /// Packages are missing and cannot be installed from here.
+    /// Packages or Rust's libraries are missing and cannot be installed from here.
     Missing,
     /// A time limit passed.
     Timeout,

@@ -6,7 +6,8 @@
 //!
 //! # What it is responsible for
 //!
-//! * [`binaries`]: building the bare-metal members of the workspace.
+//! * [`binaries`]: building the bare-metal members of the workspace, once
+//!   [`toolchain`] has made sure that Rust can.
 //! * [`packages`] and [`guest`]: the distribution packages the tool needs, and
 //!   the Linux kernel and busybox that guests run, fetched once into the cache.
 //! * [`initrd`] over [`cpio`]: the guests' initial file system.
@@ -19,8 +20,9 @@
 //! # What it refuses to do
 //!
 //! * It installs nothing silently: packages are named, with the reason, before
-//!   anything is installed, and only root's `apt-get` is ever used. Guest
-//!   kernels are unpacked into the cache, never installed.
+//!   anything is installed, and only root's `apt-get` and, for Rust's own
+//!   libraries, rustup are ever used. Guest kernels are unpacked into the cache,
+//!   never installed.
 //! * It starts nothing that cannot work: guest memory, kernel and initrd are
 //!   checked ([`request`], [`bzimage`]) before a host is started.
 //! * It has no `unsafe` code.
@@ -57,6 +59,7 @@ pub mod session;
 pub mod size;
 pub mod system;
 pub mod terminal;
+pub mod toolchain;
 pub mod transcript;
 pub mod watchdog;
 pub mod workspace;
