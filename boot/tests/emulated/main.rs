@@ -7,18 +7,20 @@
 //! | [`linux`] | Debian's kernels in machines, one and two at a time |
 //! | [`failing`] | nesters that fail, beside a machine that must go on |
 //! | [`refused`] | processors, memory and images that Nestor refuses |
+//! | [`tool`] | scripted runs of the tool, to their exit codes |
 
 mod failing;
 mod linux;
 mod micro;
 mod refused;
 mod support;
+mod tool;
 
 use libtest_mimic::Arguments;
 
 fn main() {
     let arguments = Arguments::from_args();
     // The longest come first, so that no processor is idle at the end.
-    let trials = [linux::trials(), failing::trials(), micro::trials(), refused::trials()];
+    let trials = [linux::trials(), failing::trials(), micro::trials(), tool::trials(), refused::trials()];
     libtest_mimic::run(&arguments, trials.into_iter().flatten().collect()).exit();
 }

@@ -10,8 +10,12 @@ use boot::initrd::PROMPT;
 use boot::packages;
 use boot::size::Size;
 use boot::system::{Start, System};
+use boot::watchdog::Guarded;
 use boot::workspace::Workspace;
 use libtest_mimic::{Failed, Trial};
+use std::net::{TcpListener, TcpStream};
+use std::os::fd::OwnedFd;
+use std::process::Command;
 use std::sync::{Mutex, OnceLock};
 use std::time::Duration;
 
@@ -86,7 +90,42 @@ impl Built {
 
 /// A machine called `name` with the kernel and initrd of [`Built::with_linux`].
 pub fn linux(name: &str, memory: Size) -> Result<Start> {
-    Ok(Start::linux(name, memory, "vmlinuz", Some("initrd"), "console=ttyS0 quiet")?)
+    linux_from(name, memory, "vmlinuz")
+}
+
+/// The same with the kernel in the file `kernel`.
+pub fn linux_from(name: &str, memory: Size, kernel: &str) -> Result<Start> {
+    Ok(Start::linux(name, memory, kernel, Some("initrd"), "console=ttyS0 quiet")?)
+}
+
+/// The tool itself, as a user starts it; its standard input and output are the
+/// two directions of a console.
+pub struct Tool {
+    process: Guarded,
+    console: Console,
+}
+
+impl Tool {
+    /// Starts it with these arguments.
+    pub fn start(arguments: &[&str]) -> Result<Self> {
+        let listener = TcpListener::bind("127.0.0.1:0")?;
+        let near = TcpStream::connect(listener.local_addr()?)?;
+        let far = OwnedFd::from(listener.accept()?.0);
+        let mut command = Command::new(env!("CARGO_BIN_EXE_nestor"));
+        command.args(arguments).stdin(far.try_clone()?).stdout(far);
+        Ok(Self { process: Guarded::spawn(&mut command)?, console: Console::new(near)? })
+    }
+
+    /// What it prints and reads.
+    pub fn console(&mut self) -> &mut Console {
+        &mut self.console
+    }
+
+    /// Waits until it ends, and gives its exit code, if it has one.
+    pub fn end(&mut self, timeout: Duration) -> Result<Option<i32>> {
+        let status = self.process.wait(timeout)?.context("the tool does not end")?;
+        Ok(status.code())
+    }
 }
 
 /// Runs a command in the guest's shell and gives what it printed. The prompt
