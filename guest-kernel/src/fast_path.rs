@@ -75,7 +75,9 @@ impl Kernel {
         let (view, fs_base) = (client.view, client.fs_base);
         let gpr = &client.registers.gpr;
         let resume = Resume::with_message(&client.registers, &server.registers, gpr[RDI], gpr[R15]);
-        portset.servers.push_back(&mut objects.threads, server_id);
+        if !portset.servers.put_first(server, server_id) {
+            portset.servers.push_back(&mut objects.threads, server_id);
+        }
         self.current = Some(client_id);
         self.load_cpu(view, fs_base);
         Some(resume)

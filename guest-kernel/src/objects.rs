@@ -193,6 +193,17 @@ impl Queue {
         }
     }
 
+    /// Appends a thread that is in no queue, `thread`, if the queue is empty. Whether it is in the queue now.
+    #[inline(always)]
+    pub fn put_first(&mut self, thread: &mut Thread, id: Id<Thread>) -> bool {
+        let is_empty = self.first.is_none();
+        if is_empty {
+            thread.link.next = None;
+            (self.first, self.last) = (Some(id), Some(id));
+        }
+        is_empty
+    }
+
     /// Puts a thread that is in no queue before all others.
     #[inline]
     pub fn push_front(&mut self, threads: &mut Arena<Thread>, id: Id<Thread>) {
@@ -267,7 +278,10 @@ mod tests {
                 let id = ids[index];
                 match step {
                     0 if !model.contains(&id) => {
-                        queue.push_back(threads, id);
+                        if !queue.put_first(threads.get_mut(id).unwrap(), id) {
+                            prop_assert!(!model.is_empty());
+                            queue.push_back(threads, id);
+                        }
                         model.push_back(id);
                     }
                     1 if !model.contains(&id) => {
