@@ -41,6 +41,8 @@ const EXPLAINED: &[(&str, &str)] = &[
     ("exit.rdmsr.nester", "RDMSR served by the nester"),
     ("exit.port_write.nester", "port write served by the nester"),
     ("interrupt.injected", "guest interrupt injected by the nester"),
+    ("fault.soft.1", "fault resolved from the hierarchy, memory one Space away"),
+    ("fault.soft.64", "fault resolved from the hierarchy, memory 64 Spaces away"),
     ("fault.unmapped.native", "unmapped access resolved by the nester, native child"),
     ("fault.unmapped.machine", "unmapped access resolved by the nester, machine"),
     ("linux.boot.nested", "Linux inside the nester, kernel entry to first user instruction"),

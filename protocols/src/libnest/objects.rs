@@ -156,6 +156,8 @@ handle_with_reference! {
 pub struct Region {
     object: Exported,
     state: RegionState,
+    /// The memory is the program's own.
+    is_own: bool,
     /// Keeps the memory out of Rust's view while it can be mapped elsewhere.
     _memory: Option<Memory>,
 }
@@ -168,7 +170,12 @@ impl Region {
         if !inside || !(offset | size).is_multiple_of(PAGE_SIZE) {
             return Err(Status::Refused);
         }
-        Self::export(memory.address() + offset, size, rights, Some(memory.clone()))
+        Self::export(memory.address() + offset, size, rights, None, Some(memory.clone()))
+    }
+
+    /// Exports `size` bytes of what `space` shows from `start` on.
+    pub fn of_space(space: &Space, start: u64, size: u64, rights: Rights) -> Result<Self> {
+        Self::export(start, size, rights, Some(space), None)
     }
 
     /// Exports `bytes`, which begin at a page boundary, for reading and executing. The rest of the last page is
@@ -179,15 +186,17 @@ impl Region {
             return Err(Status::Refused);
         }
         let size = (bytes.len() as u64).next_multiple_of(PAGE_SIZE);
-        Self::export(start, size, Rights::READ | Rights::EXECUTE, None)
+        Self::export(start, size, Rights::READ | Rights::EXECUTE, None, None)
     }
 
-    fn export(start: u64, size: u64, rights: Rights, memory: Option<Memory>) -> Result<Self> {
+    fn export(start: u64, size: u64, rights: Rights, space: Option<&Space>, memory: Option<Memory>) -> Result<Self> {
         let state = RegionState { start, size, rights: rights.bits() };
-        let region = Self { object: Exported::create(call::region_create)?, state, _memory: memory };
-        // SAFETY: either there are no Rust references to the memory, and the handle keeps it so, or the right to write
-        // is not exported.
-        unsafe { call::region_set_state(region.address(), &state, 0, 0) }?;
+        let is_own = space.is_none();
+        let region = Self { object: Exported::create(call::region_create)?, state, is_own, _memory: memory };
+        let space = space.map_or(0, |space| space.reference().address());
+        // SAFETY: either the memory is another Space's, or there are no Rust references to it, and the handle keeps it
+        // so, or the right to write is not exported.
+        unsafe { call::region_set_state(region.address(), &state, space, 0) }?;
         Ok(region)
     }
 
@@ -220,8 +229,11 @@ impl Region {
     }
 
     /// Destroys every object in its memory, whoever made it, and returns how many there were. Whoever could destroy one of
-    /// them at the same time must have lost the right to ([`protect`](Self::protect)).
+    /// them at the same time must have lost the right to ([`protect`](Self::protect)). `Refused` if the memory is another Space's.
     pub fn destroy_objects(&self) -> Result<usize> {
+        if !self.is_own {
+            return Err(Status::Refused);
+        }
         let (mut offset, mut count) = (0, 0);
         while let Some((found, kind)) = self.search(offset)? {
             destroy(kind, self.state.start + found)?;

@@ -12,11 +12,13 @@ mod code;
 #[cfg(target_os = "none")]
 mod machine;
 #[cfg(target_os = "none")]
+mod memory;
+#[cfg(target_os = "none")]
 mod native;
 
 #[cfg(target_os = "none")]
 mod program {
-    use crate::{machine, native};
+    use crate::{machine, memory, native};
     use core::fmt::Write;
     use protocols::libc::console::Console;
     use protocols::libnest::Result;
@@ -55,6 +57,7 @@ mod program {
 
     fn measure(printer: &mut Printer) -> Result<()> {
         native::measure(printer)?;
+        memory::measure(printer)?;
         machine::measure(printer)
     }
 

@@ -21,7 +21,7 @@ const RBX: usize = 3;
 const RBP: usize = 5;
 
 /// The child and what its parent holds of it.
-struct Child {
+pub struct Child {
     server: Server,
     space: Space,
     memory: Memory,
@@ -32,7 +32,8 @@ struct Child {
 }
 
 impl Child {
-    fn new() -> Result<Self> {
+    /// A child with four pages of memory, stopped.
+    pub fn new() -> Result<Self> {
         let server = Server::new()?;
         let memory = Memory::allocate(4 * PAGE_SIZE).ok_or(Status::NoMemory)?;
         let region = Region::new(&memory, 0, memory.size(), Rights::all())?;
@@ -48,8 +49,13 @@ impl Child {
         Ok(Self { server, space, memory, thread, port, _region: region, _mapping: mapping })
     }
 
+    /// Its Space.
+    pub fn space(&self) -> &Space {
+        &self.space
+    }
+
     /// Runs a loop with `r15`, serving what it asks with `serve`.
-    fn run(&mut self, code: &[u8], r15: u64, mut serve: impl FnMut(&Space, u64) -> Result<()>) -> Result<Cost> {
+    pub fn run(&mut self, code: &[u8], r15: u64, mut serve: impl FnMut(&Space, u64) -> Result<()>) -> Result<Cost> {
         self.memory.write_bytes(0, code).map_err(|_| Status::NoMemory)?;
         let mut state = NativeState { rip: CODE, rflags: 2, ..NativeState::default() };
         state.gpr[RBX] = ITERATIONS;
@@ -81,10 +87,17 @@ impl Child {
     }
 
     /// Runs a loop twice; the second time counts.
-    fn measure(&mut self, code: &[u8], r15: u64) -> Result<Cost> {
+    pub fn measure(&mut self, code: &[u8], r15: u64) -> Result<Cost> {
         let refuse = |_: &Space, _| Err(Status::Disconnected);
         self.run(code, r15, refuse)?;
         self.run(code, r15, refuse)
+    }
+}
+
+impl Drop for Child {
+    fn drop(&mut self) {
+        // It was created by `new`.
+        let _ = system_call::reference_destroy(self.memory.address() + (REFERENCE - CODE));
     }
 }
 
