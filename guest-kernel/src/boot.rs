@@ -98,7 +98,7 @@ pub fn start(boot_info: u64) -> Kernel {
             Free { start: range.start.next_multiple_of(PAGE_SIZE), end: end & !(PAGE_SIZE - 1) }
         })
         .collect();
-    let ram = ranges().map(|range| (range.start, range.start + range.length)).collect();
+    let ram = joined(ranges().map(|range| (range.start, range.start + range.length)).collect());
     let Some(list) = frames.allocate().and_then(Frame::new) else { stop(format_args!("no memory for the kernel")) };
     let kernel_memory = frames.free_count() as u64 * PAGE_SIZE;
     log::info!("cpu ............. x2APIC, {} MHz time stamp counter", frequency / 1_000_000);
@@ -267,5 +267,29 @@ impl Kernel {
             self.show(physical_space, root, memory, start, size, rights);
         }
         file.ehdr.e_entry
+    }
+}
+
+/// Ranges in order, those that touch joined.
+fn joined(mut ranges: Vec<(u64, u64)>) -> Vec<(u64, u64)> {
+    ranges.sort_unstable();
+    let mut joined: Vec<(u64, u64)> = Vec::new();
+    for (start, end) in ranges {
+        match joined.last_mut() {
+            Some(last) if last.1 >= start => last.1 = last.1.max(end),
+            _ => joined.push((start, end)),
+        }
+    }
+    joined
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Vec, joined};
+
+    #[test]
+    fn ranges_that_touch_are_joined() {
+        assert_eq!(joined(Vec::from([(9, 12), (0, 3), (3, 5), (4, 6), (7, 8)])), [(0, 6), (7, 8), (9, 12)]);
+        assert_eq!(joined(Vec::new()), []);
     }
 }

@@ -7,8 +7,9 @@ use crate::arch::{cpu, physical};
 use crate::arena::Id;
 use crate::kernel::Kernel;
 use crate::memory::frames::FramePool;
-use crate::memory::hierarchy::{self, Derived, Fault, MEMORY_END, Piece, Space, TooMuch, Translation, translate};
+use crate::memory::hierarchy::{self, Derived, Fault, MEMORY_END, Piece, Space, TooMuch, translate};
 use crate::memory::page_table::{NoMemory, Page, TableMemory, USER_END};
+use crate::memory::window::Window;
 use crate::space::Contents;
 use crate::thread::Thread;
 use protocols::address::{HostPhysical, LARGE_PAGE_SIZE, PAGE_SIZE};
@@ -55,7 +56,7 @@ pub enum Unresolved {
 }
 
 /// What a page fault wanted (Intel SDM vol. 3A, 4.7).
-fn wanted(error: u64) -> Rights {
+pub fn wanted(error: u64) -> Rights {
     const WRITE: u64 = 1 << 1;
     const FETCH: u64 = 1 << 4;
     match error {
@@ -67,21 +68,19 @@ fn wanted(error: u64) -> Rights {
 
 impl Kernel {
     /// Installs what `address` of `space` means, if the hierarchy says so.
-    pub fn resolve(&mut self, space: Id<Space>, address: u64, want: Rights) -> Result<(), Unresolved> {
-        let found = translate(&self.hierarchy(), space, address, want).map_err(Unresolved::Fault)?;
-        let device = !self.is_ram(found.physical.get());
-        let id = space;
+    pub fn resolve(&mut self, id: Id<Space>, address: u64, want: Rights) -> Result<(), Unresolved> {
+        let window = self.window(id, address, want).map_err(Unresolved::Fault)?;
         let Some(space) = self.objects.spaces.get_mut(id) else { return Err(Unresolved::Fault(Fault::Unmapped)) };
         match &mut space.contents {
             Contents::Native(table) => {
-                let size = page_size(address, &found);
+                let size = page_size(address, &window);
                 let page = Page {
                     address: address & !(size - 1),
-                    physical: found.physical.align_down(size),
+                    physical: window.physical(address).align_down(size),
                     size,
-                    writable: found.rights.contains(Rights::WRITE),
-                    executable: found.rights.contains(Rights::EXECUTE),
-                    device,
+                    writable: window.rights.contains(Rights::WRITE),
+                    executable: window.rights.contains(Rights::EXECUTE),
+                    device: window.device,
                 };
                 let mut memory = ChargedTables { frames: &mut self.frames, account: &mut space.account };
                 table.map(&mut memory, page).map_err(|NoMemory| Unresolved::NoMemory)?;
@@ -90,10 +89,30 @@ impl Kernel {
             }
             Contents::Machine(machine) => {
                 let machine = *machine;
-                self.install_in_machine(id, machine, address, &found, device)
+                self.install_in_machine(id, machine, address, &window)
             }
             Contents::Physical | Contents::Unbuilt => Err(Unresolved::Fault(Fault::Unmapped)),
         }
+    }
+
+    /// The window of a Space around an address with the rights wanted.
+    #[inline(always)]
+    fn window(&mut self, id: Id<Space>, address: u64, want: Rights) -> Result<Window, Fault> {
+        let space = self.objects.spaces.get(id).ok_or(Fault::Unmapped)?;
+        match space.windows.find(address, want, space.epoch) {
+            Some(window) => Ok(window),
+            None => self.find_window(id, address, want),
+        }
+    }
+
+    #[inline(never)]
+    fn find_window(&mut self, id: Id<Space>, address: u64, want: Rights) -> Result<Window, Fault> {
+        let found = translate(&self.hierarchy(), id, address, want)?;
+        let window = Window::new(address, &found, self.kind_of_memory(found.physical.get()));
+        if let Some(space) = self.objects.spaces.get_mut(id) {
+            space.windows.add(window, space.epoch);
+        }
+        Ok(window)
     }
 
     /// Drops a piece of a Space and everything that is derived from it, at once.
@@ -149,21 +168,11 @@ impl Kernel {
         }
     }
 
-    /// An exception in ring 3.
+    /// An exception in ring 3 that is no page fault.
     pub fn native_exception(&mut self, id: Id<Thread>, vector: u64) {
         let Some(thread) = self.objects.threads.get(id) else { return };
-        let (error, rip, space) = (thread.registers.error, thread.registers.rip, thread.space);
-        const PAGE_FAULT: u64 = 14;
-        if vector == PAGE_FAULT {
-            let address = cpu::fault_address();
-            let Some(space) = space else { return };
-            match self.resolve(space, address, wanted(error)) {
-                Ok(()) => {}
-                Err(unresolved) => self.unresolved(id, unresolved, address, wanted(error)),
-            }
-        } else {
-            self.raise(id, [vector, error, rip, 0, 0, 0, 0, 0]);
-        }
+        let (error, rip) = (thread.registers.error, thread.registers.rip);
+        self.raise(id, [vector, error, rip, 0, 0, 0, 0, 0]);
     }
 
     /// An access of a thread, its own or the kernel's on its behalf, that the hierarchy does not allow.
@@ -253,10 +262,9 @@ impl Kernel {
     }
 }
 
-/// The largest page around `address` that the translation covers.
-fn page_size(address: u64, found: &Translation) -> u64 {
-    let inside = address & (LARGE_PAGE_SIZE - 1);
-    let fits = inside <= found.before && LARGE_PAGE_SIZE - inside <= found.after;
-    let congruent = found.physical.get() & (LARGE_PAGE_SIZE - 1) == inside;
-    if fits && congruent { LARGE_PAGE_SIZE } else { PAGE_SIZE }
+/// The largest page around `address` that the window holds.
+fn page_size(address: u64, window: &Window) -> u64 {
+    let start = address & !(LARGE_PAGE_SIZE - 1);
+    let fits = start >= window.start && window.end - start >= LARGE_PAGE_SIZE;
+    if fits && window.physical(start).is_aligned(LARGE_PAGE_SIZE) { LARGE_PAGE_SIZE } else { PAGE_SIZE }
 }

@@ -5,6 +5,7 @@ use crate::arch::physical::Frame;
 use crate::arch::{Loaded, View};
 use crate::arch::{apic, cpu, descriptor};
 use crate::arena::Id;
+use crate::fault;
 use crate::memory::frames::FramePool;
 use crate::memory::hierarchy::{Hierarchy, HierarchyMut};
 use crate::objects::{Objects, Port, Queue};
@@ -15,6 +16,9 @@ use alloc::vec::Vec;
 use protocols::address::HostPhysical;
 use protocols::api::Call;
 use protocols::virtual_cpu::register::{RAX, RDI};
+
+/// The vector of page faults.
+const PAGE_FAULT: u64 = 14;
 
 /// A page for lists that the monitor reads and writes.
 pub type ListPage = [u64; 512];
@@ -66,7 +70,20 @@ impl Kernel {
 
     /// Whether a physical address is RAM.
     pub fn is_ram(&self, address: u64) -> bool {
-        self.ram.iter().any(|&(start, end)| (start..end).contains(&address))
+        !self.kind_of_memory(address).0
+    }
+
+    /// Whether a physical address is device memory, and the stretch around it, first address and end, that is all like it.
+    pub fn kind_of_memory(&self, address: u64) -> (bool, u64, u64) {
+        let (mut first, mut last) = (0, u64::MAX);
+        for &(start, end) in &self.ram {
+            match () {
+                () if end <= address => first = first.max(end),
+                () if start > address => last = last.min(start),
+                () => return (false, start, end),
+            }
+        }
+        (true, first, last)
     }
 
     /// Handles a system call of the running thread.
@@ -87,6 +104,16 @@ impl Kernel {
     pub fn interrupted(&mut self) -> Resume {
         if let Some((id, thread)) = self.current.and_then(|id| Some((id, self.objects.threads.get(id)?))) {
             match thread.registers.vector {
+                PAGE_FAULT => {
+                    let (registers, space) = (Resume::thread(&thread.registers), thread.space);
+                    let (address, want) = (cpu::fault_address(), fault::wanted(thread.registers.error));
+                    match space.map(|space| self.resolve(space, address, want)) {
+                        // Nobody else is involved: the CPU is still loaded for the thread.
+                        Some(Ok(())) => return registers,
+                        Some(Err(unresolved)) => self.unresolved(id, unresolved, address, want),
+                        None => self.current = None,
+                    }
+                }
                 vector @ 0..32 => self.native_exception(id, vector),
                 vector => {
                     apic::end_of_interrupt(vector as u8);

@@ -6,7 +6,8 @@ use crate::arch::{cpu, monitor};
 use crate::arena::Id;
 use crate::fault::Unresolved;
 use crate::kernel::Kernel;
-use crate::memory::hierarchy::{Fault, Space, Translation};
+use crate::memory::hierarchy::{Fault, Space};
+use crate::memory::window::Window;
 use crate::space::Contents;
 use crate::thread::{Thread, Wait};
 use protocols::address::{HostPhysical, PAGE_SIZE};
@@ -114,27 +115,26 @@ impl Kernel {
         }
     }
 
-    /// Makes the stretch around a translated address accessible to a machine.
+    /// Makes the stretch around an address accessible to a machine.
     pub fn install_in_machine(
         &mut self,
         space: Id<Space>,
         machine: Machine,
         address: u64,
-        found: &Translation,
-        device: bool,
+        window: &Window,
     ) -> Result<(), Unresolved> {
         let block = address & !(FAULT_AROUND - 1);
-        let start = block.max(address - found.before.min(address));
-        let end = block.saturating_add(FAULT_AROUND).min(address.saturating_add(found.after));
-        let bit = |right: Rights, value: u16| if found.rights.contains(right) { value } else { 0 };
+        let start = block.max(window.start);
+        let end = block.saturating_add(FAULT_AROUND).min(window.end);
+        let bit = |right: Rights, value: u16| if window.rights.contains(right) { value } else { 0 };
         let entry = EptEntry {
             guest: start,
-            host: found.physical.get() - (address - start),
+            host: window.physical(start).get(),
             frames: ((end - start) / PAGE_SIZE) as u32,
             rights: bit(Rights::READ, EptEntry::READ)
                 | bit(Rights::WRITE, EptEntry::WRITE)
                 | bit(Rights::EXECUTE, EptEntry::EXECUTE),
-            memory_type: if device { 0 } else { 6 },
+            memory_type: if window.device { 0 } else { 6 },
         };
         self.update_ept(space, machine, entry)
     }

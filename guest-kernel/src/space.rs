@@ -6,6 +6,7 @@ use crate::list::List;
 use crate::machine::Machine;
 use crate::memory::hierarchy::{Space, Visit};
 use crate::memory::page_table::PageTable;
+use crate::memory::window::Windows;
 use crate::names::NameCache;
 use alloc::collections::BTreeMap;
 
@@ -36,6 +37,7 @@ impl Space {
             contents,
             account,
             epoch: 0,
+            windows: Windows::default(),
             names: NameCache::default(),
             ports: false,
         }

@@ -45,6 +45,8 @@ pub struct Space {
     pub account: crate::account::Account,
     /// Counts how often part of it was taken away.
     pub epoch: u64,
+    /// What was translated before.
+    pub windows: super::window::Windows,
     /// Places of objects found before.
     pub names: crate::names::NameCache,
     /// Its threads may use I/O ports.

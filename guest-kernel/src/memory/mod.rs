@@ -3,3 +3,4 @@
 pub mod frames;
 pub mod hierarchy;
 pub mod page_table;
+pub mod window;
