@@ -15,14 +15,11 @@ use crate::screen::Screen;
 static SCREEN: Mutex<Option<Screen>> = Mutex::new(None);
 static STARTED: spin::Once<u64> = spin::Once::new();
 
-/// Prepares the serial port (16550: divisor 1, 8N1, FIFO on, DTR, RTS and OUT2) and the log.
+/// Prepares the serial port (16550: divisor 1, 8N1, FIFO on, DTR, RTS and OUT2).
 pub fn start(started: u64) {
     STARTED.call_once(|| started);
     for (index, value) in [(1, 0), (3, 0x80), (0, 1), (1, 0), (3, 3), (2, 7), (4, 0x0b)] {
         Port::serial(index).write(value);
-    }
-    if log::set_logger(&Logger).is_ok() {
-        log::set_max_level(log::LevelFilter::Info);
     }
 }
 
@@ -94,21 +91,4 @@ pub fn report(what: &str, value: fmt::Arguments) {
     // A value too long for the line is cut.
     let _ = write!(text, "{value}");
     line(format_args!("[monitor] {what:.<18} {text:<60} {ticks:>9} kt"));
-}
-
-struct Logger;
-
-impl log::Log for Logger {
-    fn enabled(&self, _: &log::Metadata) -> bool {
-        true
-    }
-    fn log(&self, record: &log::Record) {
-        let level = match record.level() {
-            log::Level::Error => "error",
-            log::Level::Warn => "warning",
-            _ => "info",
-        };
-        line(format_args!("[monitor] {level}: {}", record.args()));
-    }
-    fn flush(&self) {}
 }

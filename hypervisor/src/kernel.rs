@@ -2,15 +2,18 @@
 
 use protocols::address::{HostPhysical, PAGE_SIZE};
 use protocols::machine::{Call, STATISTICS_LEAF, Status};
-use protocols::virtual_cpu::register::{RAX, RBX, RCX, RDI, RDX, RSP};
+use protocols::virtual_cpu::register::{RAX, RBX, RCX, RDI, RDX};
 use protocols::virtual_cpu::{Event, exit_reason as reason, segment};
 
 use crate::boot::prepare::Start;
+use crate::console;
 use crate::cpu::Cpu;
-use crate::guest_rules::{LMA, LME, NE, OSXSAVE, PAE, PE, PG, PKE, VMXE, real_cr0, real_cr4, xcr0_is_valid};
+use crate::guest_rules::{LMA, LME, NE, OSXSAVE, PAE, PE, PG, PKE, VMXE, real_cr0, real_cr4};
 use crate::interrupt;
 use crate::register;
 use crate::stop::stop;
+use crate::virtual_cpu::{PROTECTION, UNDEFINED, inject, operand, skip};
+use crate::vmx::controls::Secondary;
 use crate::vmx::field::{ControlField as Control, GuestField as Guest, ReadField as Read};
 use crate::vmx::host;
 use crate::vmx::instruction::{vmread, vmwrite, vmwrite_control};
@@ -20,8 +23,6 @@ use crate::{call, virtual_cpu, vpid, world};
 /// Length of VMCALL without prefixes, as which the machine interface defines it.
 const VMCALL_LENGTH: u64 = 3;
 
-const UNDEFINED: Event = Event::exception(6, None);
-const PROTECTION: Event = Event::exception(13, Some(0));
 const MACHINE_CHECK: Event = Event::exception(18, None);
 const NMI: Event = Event { information: Event::VALID | 2 << 8 | 2, error: 0, instruction_length: 0, reserved: 0 };
 
@@ -34,28 +35,15 @@ const NMI_UNBLOCKED: u64 = 1 << 12;
 /// `ept` points to an EPT that maps no memory of the monitor's; `bitmap` is a frame of zeroes; `support` is this
 /// processor's.
 pub unsafe fn write_vmcs(support: &Support, start: &Start, ept: u64, bitmap: HostPhysical) {
-    let controls = support.kernel;
+    let controls = &support.kernel;
+    let vpid = if support.vpid { vpid::KERNEL } else { 0 };
     // SAFETY: the controls keep the EPT on and the monitor's memory out of it; the landing is the world switch's.
     unsafe {
-        host::write_state(world::kernel_landing());
-        for (field, value) in [
-            (Control::PIN, u64::from(controls.pin)),
-            (Control::PRIMARY, u64::from(controls.primary)),
-            (Control::SECONDARY, u64::from(controls.secondary)),
-            (Control::EXIT, u64::from(controls.exit)),
-            (Control::ENTRY, u64::from(controls.entry)),
-            (Control::EXCEPTIONS, 0),
-            (Control::MSR_BITMAP, bitmap.get()),
-            (Control::EPT_POINTER, ept),
-            (Control::CR0_MASK, NE),
-            (Control::CR4_MASK, VMXE),
-        ] {
+        host::write(controls, world::kernel_landing(), ept, bitmap, vpid);
+        for (field, value) in [(Control::EXCEPTIONS, 0), (Control::CR0_MASK, NE), (Control::CR4_MASK, VMXE)] {
             vmwrite_control(field, value);
         }
-        if support.vpid {
-            vmwrite_control(Control::VPID, u64::from(vpid::KERNEL));
-        }
-        if controls.secondary & crate::vmx::controls::secondary::XSAVES != 0 {
+        if controls.secondary & Secondary::ENABLE_XSAVES_XRSTORS.bits() != 0 {
             vmwrite_control(Control::XSS_EXITING, 0);
         }
     }
@@ -73,7 +61,6 @@ pub unsafe fn write_vmcs(support: &Support, start: &Start, ept: u64, bitmap: Hos
         (Guest::DR7, 0x400),
         (Guest::EFER, LMA | LME | no_execute),
         (Guest::PAT, 0x0007_0406_0007_0406),
-        (Guest::LINK_POINTER, u64::MAX),
         (Guest::ACTIVITY, 0),
         (Guest::INTERRUPTIBILITY, 0),
     ] {
@@ -148,9 +135,7 @@ extern "sysv64" fn other_exit(cpu: &mut Cpu) -> ! {
             advance();
         }
         reason::XSETBV => {
-            let value = cpu.registers[RDX] << 32 | cpu.registers[RAX] & 0xffff_ffff;
-            if cpu.registers[RCX] as u32 == 0 && xcr0_is_valid(value, cpu.support.xcr0) {
-                register::write_xcr0(value);
+            if virtual_cpu::set_xcr0(&cpu.registers, cpu.support.xcr0).is_some() {
                 advance();
             } else {
                 inject(PROTECTION);
@@ -192,13 +177,7 @@ pub(crate) extern "sysv64" fn entry_failed(_: &mut Cpu) -> ! {
 
 /// Goes on after the instruction that exited.
 fn advance() {
-    vmwrite(Guest::RIP, vmread(Guest::RIP).wrapping_add(vmread(Read::INSTRUCTION_LENGTH)));
-}
-
-/// The next entry delivers `event`; the kernel's VMCS is current. The instruction that exited did not happen.
-fn inject(event: Event) {
-    vmwrite(Guest::ENTRY_ERROR_CODE, u64::from(event.error));
-    vmwrite(Guest::ENTRY_EVENT, u64::from(event.information));
+    skip(vmread(Read::INSTRUCTION_LENGTH));
 }
 
 /// The next entry delivers what came for the kernel while the monitor or a virtual CPU ran: a machine check first.
@@ -241,24 +220,19 @@ fn cpuid(cpu: &mut Cpu) {
 /// The kernel changed a bit that VMX fixes: CR0.NE is only remembered, CR4.VMXE does not exist for it.
 fn control_register(cpu: &Cpu) {
     let qualification = vmread(Read::QUALIFICATION);
-    let index = (qualification >> 8 & 15) as usize;
-    let value = if index == RSP { vmread(Guest::RSP) } else { cpu.registers[index] };
+    let value = operand(qualification, &cpu.registers);
     match (qualification & 15, qualification >> 4 & 3) {
         (0, 0) if value & PG != 0 && value >> 32 == 0 => {
             vmwrite(Guest::CR0_SHADOW, value & NE);
             vmwrite(Guest::CR0, real_cr0(value));
             advance();
         }
-        (4, 0) if value & (VMXE | cr4_impossible(cpu)) == 0 && value & PAE != 0 => {
+        (4, 0) if value & (VMXE | !cpu.support.cr4_possible) == 0 && value & PAE != 0 => {
             vmwrite(Guest::CR4, real_cr4(value));
             advance();
         }
         _ => inject(PROTECTION),
     }
-}
-
-fn cr4_impossible(cpu: &Cpu) -> u64 {
-    !cpu.support.cr4_possible
 }
 
 /// The kernel touched donated memory, the monitor's, or an address that the processor does not have: it gets #GP, as for
@@ -267,7 +241,10 @@ fn cr4_impossible(cpu: &Cpu) -> u64 {
 fn absent_memory() {
     let address = HostPhysical::new(vmread(Read::GUEST_PHYSICAL));
     let (rip, vectoring) = (vmread(Guest::RIP), vmread(Read::VECTORING));
-    log::warn!("the kernel touched absent memory: physical {:#x}, rip {rip:#x}", address.get() & !(PAGE_SIZE - 1));
+    console::line(format_args!(
+        "[monitor] warning: the kernel touched absent memory: physical {:#x}, rip {rip:#x}",
+        address.get() & !(PAGE_SIZE - 1)
+    ));
     if vectoring & u64::from(Event::VALID) != 0 {
         stop(format_args!(
             "the kernel's exception tables or stack lie in absent memory: {:#x}, rip {rip:#x}",

@@ -21,7 +21,7 @@ use crate::objects::{Chain, Objects};
 use crate::physical::{self, Claims, Region};
 use crate::register;
 use crate::stop::stop;
-use crate::vmx::controls::{pin, secondary};
+use crate::vmx::controls::{Pin, Secondary};
 use crate::vmx::host::{self, Processor};
 use crate::vmx::instruction;
 use crate::vmx::support::{self, Support};
@@ -71,7 +71,7 @@ pub fn run(magic: u32, information: u32, started: u64) -> ! {
     boot.map = claims.map().clone();
     let (start, cut) = prepare::information(prepared, &boot, &boot.map, started);
     if cut {
-        log::warn!("the memory map has more ranges than fit: small free ones are not used");
+        report("warning", format_args!("more memory ranges than fit: small free ones are not used"));
     }
     report("kernel", format_args!("{} KiB at {:#x}, entry {:#x}", image.size >> 10, start.image.get(), start.entry));
 
@@ -143,9 +143,9 @@ impl fmt::Display for Features<'_> {
         for (there, name) in [
             (self.0.vpid, "VPID"),
             (self.0.huge_ept, "1 GiB pages"),
-            (machine.pin & pin::VIRTUAL_NMI != 0, "virtual NMIs"),
-            (machine.secondary & secondary::INVPCID != 0, "INVPCID"),
-            (machine.secondary & secondary::XSAVES != 0, "XSAVES"),
+            (machine.pin & Pin::VIRTUAL_NMIS.bits() != 0, "virtual NMIs"),
+            (machine.secondary & Secondary::ENABLE_INVPCID.bits() != 0, "INVPCID"),
+            (machine.secondary & Secondary::ENABLE_XSAVES_XRSTORS.bits() != 0, "XSAVES"),
         ] {
             if there {
                 write!(f, ", {name}")?;

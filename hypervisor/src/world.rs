@@ -14,6 +14,7 @@ use core::arch::{asm, naked_asm};
 use core::cell::UnsafeCell;
 use core::mem::{MaybeUninit, offset_of};
 
+use protocols::address::HostPhysical;
 use protocols::machine::Call;
 use protocols::virtual_cpu::{VirtualCpuState, exit_reason};
 use x86::vmx::vmcs;
@@ -47,8 +48,8 @@ pub fn kernel_landing() -> Landing {
 }
 
 /// Where exits of a virtual CPU with the state page at `state` land.
-pub fn virtual_cpu_landing(state: u64) -> Landing {
-    landing(state, virtual_cpu_exit as *const () as u64)
+pub fn virtual_cpu_landing(state: HostPhysical) -> Landing {
+    landing(state.get(), virtual_cpu_exit as *const () as u64)
 }
 
 fn landing(registers: u64, code: u64) -> Landing {

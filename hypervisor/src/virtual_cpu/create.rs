@@ -1,6 +1,6 @@
 //! Creation and end of virtual CPUs, and their controls.
 
-use protocols::address::{GuestPhysical, HostPhysical};
+use protocols::address::HostPhysical;
 use protocols::machine::Status;
 use protocols::policy::Controls;
 
@@ -10,7 +10,7 @@ use crate::ept::Ept;
 use crate::frames::Class;
 use crate::guest_rules::{CR0_OWNED, SMXE, VMXE};
 use crate::objects::Active;
-use crate::vmx::controls::{pin, primary, secondary};
+use crate::vmx::controls::{PAGING_EXITS, Pin, Primary, Secondary};
 use crate::vmx::field::{ControlField as Control, GuestField as Guest};
 use crate::vmx::host;
 use crate::vmx::instruction::{self, vmwrite, vmwrite_control};
@@ -70,34 +70,17 @@ pub(super) fn with_vmcs(cpu: &mut Cpu, id: u64, new: bool, action: impl FnOnce(&
 }
 
 fn write_vmcs(support: &Support, control: &mut VirtualCpu, policy: &Controls, bitmap: HostPhysical) {
-    let mut controls = support.machine;
-    if control.vpid == 0 {
-        controls.secondary &= !secondary::VPID;
-    }
+    let (controls, ept) = (&support.machine, Ept::pointer(control.root));
     // SAFETY: the machine's EPT maps no memory of the monitor's (see `frames`), its bitmap is its own; the landing is
     // the world switch's.
     unsafe {
-        host::write_state(world::virtual_cpu_landing(control.state.get()));
-        for (field, value) in [
-            (Control::PIN, u64::from(controls.pin)),
-            (Control::SECONDARY, u64::from(controls.secondary)),
-            (Control::EXIT, u64::from(controls.exit)),
-            (Control::ENTRY, u64::from(controls.entry)),
-            (Control::MSR_BITMAP, bitmap.get()),
-            (Control::EPT_POINTER, Ept::pointer(control.root)),
-            (Control::CR0_MASK, CR0_OWNED),
-        ] {
-            vmwrite_control(field, value);
-        }
-        if control.vpid != 0 {
-            vmwrite_control(Control::VPID, u64::from(control.vpid));
-        }
-        if controls.secondary & secondary::XSAVES != 0 {
+        host::write(controls, world::virtual_cpu_landing(control.state), ept, bitmap, control.vpid);
+        vmwrite_control(Control::CR0_MASK, CR0_OWNED);
+        if controls.secondary & Secondary::ENABLE_XSAVES_XRSTORS.bits() != 0 {
             vmwrite_control(Control::XSS_EXITING, u64::MAX);
         }
     }
-    vmwrite(Guest::LINK_POINTER, u64::MAX);
-    if controls.pin & pin::TIMER != 0 {
+    if controls.pin & Pin::VMX_PREEMPTION_TIMER.bits() != 0 {
         vmwrite(Guest::TIMER, u64::from(support.timer));
     }
     write_policy(support, control, policy);
@@ -107,12 +90,12 @@ fn write_vmcs(support: &Support, control: &mut VirtualCpu, policy: &Controls, bi
 fn write_policy(support: &Support, control: &mut VirtualCpu, policy: &Controls) {
     control.primary = support.machine.primary;
     if policy.flags & Controls::EXIT_ON_RDTSC != 0 {
-        control.primary |= primary::RDTSC;
+        control.primary |= Primary::RDTSC_EXITING.bits();
     }
     if policy.flags & Controls::EXIT_ON_PAGING != 0 {
-        control.primary |= primary::INVLPG | primary::CR3_LOAD | primary::CR3_STORE;
+        control.primary |= PAGING_EXITS;
     }
-    let window = if control.window { primary::INTERRUPT_WINDOW } else { 0 };
+    let window = if control.window { Primary::INTERRUPT_WINDOW_EXITING.bits() } else { 0 };
     // SAFETY: a virtual CPU's controls with more exits; CR4 keeps VMXE and loses SMXE whatever the policy.
     unsafe {
         vmwrite_control(Control::PRIMARY, u64::from(control.primary | window));
@@ -174,9 +157,4 @@ fn unlink(cpu: &mut Cpu, machine_id: u64, id: u64, next: u64) {
         }
         at = control.next;
     }
-}
-
-/// Where a guest's page-directory pointers of PAE paging lie: CR3 without its low bits (Intel SDM vol. 3A, table 4-7).
-pub const fn pointers_at(cr3: u64) -> GuestPhysical {
-    GuestPhysical::new(cr3 & 0xffff_ffe0)
 }

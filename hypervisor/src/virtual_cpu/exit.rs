@@ -6,13 +6,13 @@
 //! was entered with interrupts off leaves them off; the bound keeps such a guest from hanging the machine.
 
 use protocols::policy::{Controls, CpuidEntry};
-use protocols::virtual_cpu::register::{RAX, RBX, RCX, RDX, RSP};
+use protocols::virtual_cpu::register::{RAX, RBX, RCX, RDX};
 use protocols::virtual_cpu::{Event, ExitRecord, Groups, VirtualCpuState, exit_reason as reason};
 
-use super::{FAILED_ENTRY, VirtualCpu, flush, inject, set_window, skip, state};
+use super::{FAILED_ENTRY, PROTECTION, UNDEFINED, VirtualCpu, flush, inject, operand, set_window, skip, state};
 use crate::cpu::Cpu;
 use crate::frames::FrameTable;
-use crate::guest_rules::{self, CODE_64, LMA, OSXSAVE, PG, SMXE, VMXE, xcr0_is_valid};
+use crate::guest_rules::{self, CODE_64, LMA, OSXSAVE, PG, SMXE, VMXE};
 use crate::interrupt;
 use crate::kernel::{self, is_ring_0};
 use crate::objects::Active;
@@ -23,8 +23,6 @@ use crate::vmx::instruction::{self, vmread, vmwrite};
 use crate::vmx::support::Support;
 use crate::world::{self, Registers};
 
-const UNDEFINED: Event = Event::exception(6, None);
-const PROTECTION: Event = Event::exception(13, Some(0));
 /// The preemption timer expired (Intel SDM vol. 3D, appendix C).
 const PREEMPTION_TIMER: u32 = 52;
 /// Bit of the qualification of a port access: INS or OUTS.
@@ -274,22 +272,19 @@ fn answer_cpuid(state: &mut VirtualCpuState, answer: &CpuidEntry) -> Outcome {
 
 /// XSETBV: within the policy, the processor's XCR0 is the guest's from now on.
 fn set_xcr0(state: &mut VirtualCpuState, policy: &Policy, possible: u64) -> Outcome {
-    let gpr = &state.gpr;
-    let value = gpr[RDX] << 32 | gpr[RAX] & 0xffff_ffff;
-    let allowed = policy.controls().xcr0_allowed & possible;
-    if gpr[RCX] as u32 != 0 || !xcr0_is_valid(value, allowed) {
-        return raise(PROTECTION);
+    match super::set_xcr0(&state.gpr, policy.controls().xcr0_allowed & possible) {
+        Some(value) => {
+            state.xcr0 = value;
+            Outcome::Done
+        }
+        None => raise(PROTECTION),
     }
-    processor::write_xcr0(value);
-    state.xcr0 = value;
-    Outcome::Done
 }
 
 /// A control register access that the masks or the controls made exit.
 fn control_register(active: &mut Active, frames: &FrameTable, possible: u64) -> Outcome {
     let qualification = vmread(Read::QUALIFICATION);
-    let index = (qualification >> 8 & 15) as usize;
-    let value = if index == RSP { vmread(Guest::RSP) } else { active.state.gpr[index] };
+    let value = operand(qualification, &active.state.gpr);
     // A 32-bit guest's registers have 32 bits.
     let code_64 = vmread(Guest::CS_ACCESS) & CODE_64 != 0 && vmread(Guest::EFER) & LMA != 0;
     let value = if code_64 { value } else { value & 0xffff_ffff };

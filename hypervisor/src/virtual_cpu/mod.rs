@@ -13,19 +13,24 @@ pub mod state;
 
 use protocols::address::{HostPhysical, PAGE_SIZE};
 use protocols::machine::Status;
-use protocols::virtual_cpu::register::RAX;
+use protocols::virtual_cpu::register::{RAX, RCX, RDX, RSP};
 use protocols::virtual_cpu::{Event, Groups, VirtualCpuState, exit_reason};
 
 use crate::cpu::Cpu;
 use crate::frames::FrameTable;
+use crate::guest_rules::xcr0_is_valid;
 use crate::kernel;
 use crate::objects::Active;
 use crate::register;
-use crate::vmx::controls::primary;
+use crate::vmx::controls::Primary;
 use crate::vmx::field::{ControlField as Control, GuestField as Guest};
 use crate::vmx::instruction::{self, vmread, vmwrite, vmwrite_control};
-use crate::world;
+use crate::world::{self, Registers};
 
+/// #UD.
+pub const UNDEFINED: Event = Event::exception(6, None);
+/// #GP.
+pub const PROTECTION: Event = Event::exception(13, Some(0));
 /// RFLAGS.IF.
 const INTERRUPTS: u64 = 1 << 9;
 /// RFLAGS.TF.
@@ -178,7 +183,7 @@ fn advance(state: &mut VirtualCpuState) {
 /// Goes on after an instruction of `length` bytes as if the guest had executed it: blocking by STI and MOV SS ends, a
 /// single step traps.
 #[inline(always)]
-fn skip(length: u64) {
+pub fn skip(length: u64) {
     vmwrite(Guest::RIP, vmread(Guest::RIP).wrapping_add(length));
     let interruptibility = vmread(Guest::INTERRUPTIBILITY);
     if interruptibility & SHADOWS != 0 {
@@ -204,14 +209,28 @@ fn deliver_posted(control: &mut VirtualCpu, state: &mut VirtualCpuState, busy: b
 fn set_window(control: &mut VirtualCpu, window: bool) {
     if control.window != window {
         control.window = window;
-        let value = control.primary | if window { primary::INTERRUPT_WINDOW } else { 0 };
+        let value = control.primary | if window { Primary::INTERRUPT_WINDOW_EXITING.bits() } else { 0 };
         // SAFETY: the virtual CPU's own controls, with or without one more exit.
         unsafe { vmwrite_control(Control::PRIMARY, u64::from(value)) };
     }
 }
 
+/// What a guest with these registers loads into a control register, by the exit's qualification.
+pub fn operand(qualification: u64, registers: &Registers) -> u64 {
+    let index = (qualification >> 8 & 15) as usize;
+    if index == RSP { vmread(Guest::RSP) } else { registers[index] }
+}
+
+/// XSETBV by a guest with these registers, which may use the features `allowed`: the new XCR0. `None`: #GP.
+pub fn set_xcr0(registers: &Registers, allowed: u64) -> Option<u64> {
+    let value = registers[RDX] << 32 | registers[RAX] & 0xffff_ffff;
+    let valid = registers[RCX] as u32 == 0 && xcr0_is_valid(value, allowed);
+    valid.then(|| register::write_xcr0(value))?;
+    Some(value)
+}
+
 /// The next entry delivers `event`, which is consistent.
-fn inject(event: Event) {
+pub fn inject(event: Event) {
     vmwrite(Guest::ENTRY_EVENT, u64::from(event.information));
     vmwrite(Guest::ENTRY_ERROR_CODE, u64::from(event.error));
     vmwrite(Guest::ENTRY_INSTRUCTION_LENGTH, u64::from(event.instruction_length));

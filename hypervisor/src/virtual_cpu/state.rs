@@ -1,117 +1,100 @@
 //! The groups of state: between the shared page and the current VMCS.
 
+use protocols::address::GuestPhysical;
 use protocols::virtual_cpu::{Groups, Segment, VirtualCpuState, register};
 
 use super::VirtualCpu;
-use super::create::pointers_at;
 use crate::frames::FrameTable;
 use crate::guest_rules::{CR0_OWNED, LMA, real_cr0, real_cr4, uses_pointers};
 use crate::machine::read_pointers;
-use crate::vmx::controls::entry;
+use crate::vmx::controls::Entry;
 use crate::vmx::field::{ControlField as Control, GuestField as Guest};
 use crate::vmx::instruction::{vmread, vmwrite, vmwrite_control};
 
-/// Writes `groups` to the VMCS. Values that a VM entry does not accept make it fail, which is the kernel's to see.
-pub fn write(state: &VirtualCpuState, groups: Groups) {
-    let pairs = |pairs: &[(Guest, u64)]| {
-        for &(field, value) in pairs {
-            vmwrite(field, value);
+/// The fields that a VMCS holds as the state page does, by groups: one table for both directions. `$copy` gets each
+/// field and its place in `$state`.
+macro_rules! copy_fields {
+    ($copy:ident, $state:ident, $groups:ident) => {
+        if $groups.contains(Groups::INSTRUCTION) {
+            $copy!(Guest::RIP, $state.rip);
+            $copy!(Guest::RSP, $state.gpr[register::RSP]);
+            $copy!(Guest::RFLAGS, $state.rflags);
+        }
+        if $groups.contains(Groups::INTERRUPTIBILITY) {
+            $copy!(Guest::INTERRUPTIBILITY, $state.interruptibility);
+            $copy!(Guest::ACTIVITY, $state.activity);
+            $copy!(Guest::PENDING_DEBUG, $state.pending_debug);
+        }
+        if $groups.contains(Groups::SEGMENTS) {
+            for index in 0..$state.segments.len() {
+                $copy!(Guest::selector(index), $state.segments[index].selector);
+                $copy!(Guest::base(index), $state.segments[index].base);
+                $copy!(Guest::limit(index), $state.segments[index].limit);
+            }
+        }
+        if $groups.contains(Groups::TABLES) {
+            $copy!(Guest::GDTR_BASE, $state.gdtr.base);
+            $copy!(Guest::GDTR_LIMIT, $state.gdtr.limit);
+            $copy!(Guest::IDTR_BASE, $state.idtr.base);
+            $copy!(Guest::IDTR_LIMIT, $state.idtr.limit);
+        }
+        if $groups.contains(Groups::CONTROL) {
+            $copy!(Guest::CR3, $state.cr3);
+        }
+        if $groups.contains(Groups::EFER) {
+            $copy!(Guest::EFER, $state.efer);
+            $copy!(Guest::PAT, $state.pat);
+        }
+        if $groups.contains(Groups::SYSENTER) {
+            $copy!(Guest::SYSENTER_CS, $state.sysenter_cs);
+            $copy!(Guest::SYSENTER_ESP, $state.sysenter_esp);
+            $copy!(Guest::SYSENTER_EIP, $state.sysenter_eip);
+        }
+        if $groups.contains(Groups::DEBUG) {
+            $copy!(Guest::DR7, $state.dr7);
+            $copy!(Guest::DEBUGCTL, $state.debugctl);
         }
     };
-    if groups.contains(Groups::INSTRUCTION) {
-        pairs(&[(Guest::RIP, state.rip), (Guest::RSP, state.gpr[register::RSP]), (Guest::RFLAGS, state.rflags)]);
+}
+
+/// Writes `groups` to the VMCS. Values that a VM entry does not accept make it fail, which is the kernel's to see.
+pub fn write(state: &VirtualCpuState, groups: Groups) {
+    macro_rules! to_vmcs {
+        ($field:expr, $place:expr) => {
+            vmwrite($field, u64::from($place))
+        };
     }
-    if groups.contains(Groups::INTERRUPTIBILITY) {
-        pairs(&[
-            (Guest::INTERRUPTIBILITY, u64::from(state.interruptibility)),
-            (Guest::ACTIVITY, u64::from(state.activity)),
-            (Guest::PENDING_DEBUG, state.pending_debug),
-        ]);
-    }
+    copy_fields!(to_vmcs, state, groups);
     if groups.contains(Groups::SEGMENTS) {
         for (index, segment) in state.segments.iter().enumerate() {
-            pairs(&[
-                (Guest::selector(index), u64::from(segment.selector)),
-                (Guest::base(index), segment.base),
-                (Guest::limit(index), u64::from(segment.limit)),
-                (Guest::access(index), access_to_vmcs(segment.access)),
-            ]);
+            vmwrite(Guest::access(index), access_to_vmcs(segment.access));
         }
-    }
-    if groups.contains(Groups::TABLES) {
-        pairs(&[
-            (Guest::GDTR_BASE, state.gdtr.base),
-            (Guest::GDTR_LIMIT, state.gdtr.limit),
-            (Guest::IDTR_BASE, state.idtr.base),
-            (Guest::IDTR_LIMIT, state.idtr.limit),
-        ]);
-    }
-    if groups.contains(Groups::EFER) {
-        write_efer(state.efer);
-        pairs(&[(Guest::PAT, state.pat)]);
     }
     if groups.contains(Groups::CONTROL) {
         write_cr0(state.cr0);
-        pairs(&[(Guest::CR3, state.cr3)]);
         write_cr4(state.cr4);
     }
-    if groups.contains(Groups::SYSENTER) {
-        pairs(&[
-            (Guest::SYSENTER_CS, state.sysenter_cs),
-            (Guest::SYSENTER_ESP, state.sysenter_esp),
-            (Guest::SYSENTER_EIP, state.sysenter_eip),
-        ]);
-    }
-    if groups.contains(Groups::DEBUG) {
-        pairs(&[(Guest::DR7, state.dr7), (Guest::DEBUGCTL, state.debugctl)]);
+    if groups.contains(Groups::EFER) {
+        write_efer(state.efer);
     }
 }
 
 /// Reads `groups` from the VMCS. DR0 to DR3, DR6 and XCR0 are the kernel's to know; CR2 is always current.
 pub fn read(state: &mut VirtualCpuState, groups: Groups) {
-    if groups.contains(Groups::INSTRUCTION) {
-        state.rip = vmread(Guest::RIP);
-        state.gpr[register::RSP] = vmread(Guest::RSP);
-        state.rflags = vmread(Guest::RFLAGS);
+    macro_rules! from_vmcs {
+        ($field:expr, $place:expr) => {
+            $place = vmread($field) as _
+        };
     }
-    if groups.contains(Groups::INTERRUPTIBILITY) {
-        state.interruptibility = vmread(Guest::INTERRUPTIBILITY) as u32;
-        state.activity = vmread(Guest::ACTIVITY) as u32;
-        state.pending_debug = vmread(Guest::PENDING_DEBUG);
-    }
+    copy_fields!(from_vmcs, state, groups);
     if groups.contains(Groups::SEGMENTS) {
         for (index, segment) in state.segments.iter_mut().enumerate() {
-            *segment = Segment {
-                base: vmread(Guest::base(index)),
-                limit: vmread(Guest::limit(index)) as u32,
-                access: access_from_vmcs(vmread(Guest::access(index))),
-                selector: vmread(Guest::selector(index)) as u16,
-            };
+            segment.access = access_from_vmcs(vmread(Guest::access(index)));
         }
-    }
-    if groups.contains(Groups::TABLES) {
-        state.gdtr.base = vmread(Guest::GDTR_BASE);
-        state.gdtr.limit = vmread(Guest::GDTR_LIMIT);
-        state.idtr.base = vmread(Guest::IDTR_BASE);
-        state.idtr.limit = vmread(Guest::IDTR_LIMIT);
     }
     if groups.contains(Groups::CONTROL) {
         state.cr0 = read_cr0();
-        state.cr3 = vmread(Guest::CR3);
         state.cr4 = read_cr4();
-    }
-    if groups.contains(Groups::EFER) {
-        state.efer = vmread(Guest::EFER);
-        state.pat = vmread(Guest::PAT);
-    }
-    if groups.contains(Groups::SYSENTER) {
-        state.sysenter_cs = vmread(Guest::SYSENTER_CS);
-        state.sysenter_esp = vmread(Guest::SYSENTER_ESP);
-        state.sysenter_eip = vmread(Guest::SYSENTER_EIP);
-    }
-    if groups.contains(Groups::DEBUG) {
-        state.dr7 = vmread(Guest::DR7);
-        state.debugctl = vmread(Guest::DEBUGCTL);
     }
 }
 
@@ -141,8 +124,8 @@ pub fn write_cr4(value: u64) {
 /// Sets EFER, and with it the mode of the next entry.
 pub fn write_efer(value: u64) {
     vmwrite(Guest::EFER, value);
-    let long = if value & LMA != 0 { u64::from(entry::GUEST_64) } else { 0 };
-    let controls = vmread(Control::ENTRY) & !u64::from(entry::GUEST_64) | long;
+    let long = if value & LMA != 0 { u64::from(Entry::IA32E_MODE_GUEST.bits()) } else { 0 };
+    let controls = vmread(Control::ENTRY) & !u64::from(Entry::IA32E_MODE_GUEST.bits()) | long;
     // SAFETY: the bit says in which mode the guest is; a wrong one fails the entry.
     unsafe { vmwrite_control(Control::ENTRY, controls) };
 }
@@ -153,7 +136,9 @@ pub fn load_pointers(frames: &FrameTable, control: &VirtualCpu) -> Option<()> {
     if !uses_pointers(vmread(Guest::CR0), vmread(Guest::CR4), vmread(Guest::EFER)) {
         return Some(());
     }
-    let pointers = read_pointers(frames, control.root, pointers_at(vmread(Guest::CR3)))?;
+    // CR3 without its low bits says where they lie (table 4-7).
+    let at = GuestPhysical::new(vmread(Guest::CR3) & 0xffff_ffe0);
+    let pointers = read_pointers(frames, control.root, at)?;
     // Bits 2:1 and 8:5 of a present pointer are reserved.
     if pointers.iter().any(|pointer| pointer & 1 != 0 && pointer & 0x1e6 != 0) {
         return None;

@@ -2,7 +2,8 @@
 
 use protocols::address::HostPhysical;
 
-use super::field::ControlField as Field;
+use super::controls::{Controls, Secondary};
+use super::field::{ControlField as Field, GuestField};
 use super::instruction::{self, Failed};
 use super::support::{Probe, Support};
 use crate::interrupt;
@@ -69,12 +70,16 @@ pub struct Landing {
     pub registers: u64,
 }
 
-/// Writes the host state of the current VMCS.
+/// Writes the host state of the current VMCS, its controls but for those that a policy changes, and the EPT pointer, MSR
+/// bitmap and VPID (0 for none) of its guest.
 ///
 /// # Safety
-/// At `landing.code` there is code of the world switch that expects `landing.stack`.
-pub unsafe fn write_state(landing: Landing) {
+/// At `landing.code` there is code of the world switch that expects `landing.stack` and `landing.registers`; the EPT maps
+/// no memory of the monitor's; the bitmap is a frame of the monitor's.
+pub unsafe fn write(controls: &Controls, landing: Landing, ept: u64, bitmap: HostPhysical, vpid: u16) {
     let tables = interrupt::tables();
+    let has_vpid = vpid != 0;
+    let secondary = controls.secondary & if has_vpid { !0 } else { !Secondary::ENABLE_VPID.bits() };
     for (field, value) in [
         (Field::HOST_CR0, register::read_cr0()),
         (Field::HOST_CR3, register::read_cr3()),
@@ -92,8 +97,20 @@ pub unsafe fn write_state(landing: Landing) {
         (Field::HOST_RSP, landing.stack),
         (Field::HOST_RIP, landing.code),
         (Field::HOST_GS_BASE, landing.registers),
+        (Field::PIN, u64::from(controls.pin)),
+        (Field::PRIMARY, u64::from(controls.primary)),
+        (Field::SECONDARY, u64::from(secondary)),
+        (Field::EXIT, u64::from(controls.exit)),
+        (Field::ENTRY, u64::from(controls.entry)),
+        (Field::EPT_POINTER, ept),
+        (Field::MSR_BITMAP, bitmap.get()),
     ] {
-        // SAFETY: these are the values the monitor runs with now, and the caller's landing.
+        // SAFETY: these are the values the monitor runs with now, fitted controls, and the caller's promise.
         unsafe { instruction::vmwrite_control(field, value) };
     }
+    if has_vpid {
+        // SAFETY: a tag for translations, which the caller hands to this guest only.
+        unsafe { instruction::vmwrite_control(Field::VPID, u64::from(vpid)) };
+    }
+    instruction::vmwrite(GuestField::LINK_POINTER, u64::MAX);
 }

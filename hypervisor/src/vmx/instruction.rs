@@ -2,7 +2,6 @@
 //! the same `asm!`.
 
 use core::arch::asm;
-use core::fmt;
 
 use protocols::address::HostPhysical;
 
@@ -11,12 +10,6 @@ use super::field::{ControlField, Field, GuestField, ReadField};
 /// A VMX instruction failed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Failed;
-
-impl fmt::Display for Failed {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a VMX instruction failed")
-    }
-}
 
 fn result(failed: u8) -> Result<(), Failed> {
     if failed == 0 { Ok(()) } else { Err(Failed) }

@@ -5,7 +5,7 @@ use core::fmt;
 
 use raw_cpuid::{CpuId, CpuIdResult};
 
-use super::controls::{Capabilities, Controls, KERNEL, MACHINE, Missing, exit, pin, secondary};
+use super::controls::{Controls, Exit, Fields, KERNEL, MACHINE, Missing, Pin, Secondary};
 
 const FEATURE_CONTROL: u32 = 0x3a;
 const LOCKED: u64 = 1 << 0;
@@ -117,7 +117,7 @@ pub fn check(probe: &impl Probe) -> Result<Support, Lack> {
     if (primary >> 63) & 1 == 0 {
         return Err(Lack::NoSecondary);
     }
-    let capabilities = Capabilities {
+    let capabilities = Fields {
         pin: probe.msr(0x481 + offset),
         primary,
         secondary: probe.msr(0x48b),
@@ -125,10 +125,10 @@ pub fn check(probe: &impl Probe) -> Result<Support, Lack> {
         entry: probe.msr(0x484 + offset),
     };
     let possible = (capabilities.secondary >> 32) as u32;
-    if possible & secondary::EPT == 0 {
+    if possible & Secondary::ENABLE_EPT.bits() == 0 {
         return Err(Lack::NoEpt);
     }
-    if possible & secondary::UNRESTRICTED == 0 {
+    if possible & Secondary::UNRESTRICTED_GUEST.bits() == 0 {
         return Err(Lack::NoUnrestricted);
     }
     let ept = probe.msr(VMX_EPT_VPID);
@@ -142,18 +142,18 @@ pub fn check(probe: &impl Probe) -> Result<Support, Lack> {
             return Err(Lack::EptFeature(what));
         }
     }
-    let vpid = ept >> 32 & 1 != 0 && ept >> 41 & 1 != 0 && possible & secondary::VPID != 0;
+    let vpid = ept >> 32 & 1 != 0 && ept >> 41 & 1 != 0 && possible & Secondary::ENABLE_VPID.bits() != 0;
     let mut kernel = KERNEL.fit(&capabilities).map_err(Lack::Control)?;
     let mut machine = MACHINE.fit(&capabilities).map_err(Lack::Control)?;
-    if machine.exit & exit::SAVE_TIMER == 0 {
-        machine.pin &= !pin::TIMER;
+    if machine.exit & Exit::SAVE_VMX_PREEMPTION_TIMER.bits() == 0 {
+        machine.pin &= !Pin::VMX_PREEMPTION_TIMER.bits();
     }
-    if machine.pin & pin::TIMER == 0 {
-        machine.exit &= !exit::SAVE_TIMER;
+    if machine.pin & Pin::VMX_PREEMPTION_TIMER.bits() == 0 {
+        machine.exit &= !Exit::SAVE_VMX_PREEMPTION_TIMER.bits();
     }
     if !vpid {
-        kernel.secondary &= !secondary::VPID;
-        machine.secondary &= !secondary::VPID;
+        kernel.secondary &= !Secondary::ENABLE_VPID.bits();
+        machine.secondary &= !Secondary::ENABLE_VPID.bits();
     }
     let [low, _, _, high] = if features.has_xsave() { probe.cpuid(13, 0) } else { [0; 4] };
     let extended = cpuid.get_extended_processor_and_feature_identifiers();
