@@ -50,23 +50,23 @@ pub fn write(bytes: &[u8]) {
 /// Waits at most so many polls for the transmitter: a machine without the port must still boot.
 const POLLS: u32 = 100_000;
 
-fn send(byte: u8) {
+fn wait(line_status: u8) {
     for _ in 0..POLLS {
-        if Port::serial(5).read() & 0x20 != 0 {
+        if Port::serial(5).read() & line_status != 0 {
             break;
         }
     }
+}
+
+fn send(byte: u8) {
+    wait(0x20);
     Port::serial(0).write(byte);
 }
 
 /// Waits until the last byte has left the port (line status bit 6, transmitter empty): an emulator that is powered off
 /// drops what is still in the FIFO.
 pub fn drain() {
-    for _ in 0..POLLS {
-        if Port::serial(5).read() & 0x40 != 0 {
-            break;
-        }
-    }
+    wait(0x40);
 }
 
 struct Console;

@@ -12,6 +12,10 @@ const RIGHTS: u64 = 7;
 const LEAF: u64 = 1 << 7;
 /// Level of the root: its entries span 512 GiB.
 const ROOT_LEVEL: u32 = 3;
+/// The memory type of memory.
+pub const WRITE_BACK: u64 = 6 << 3;
+/// The memory type of device space, which the guest's own page tables can still make write-combining.
+pub const UNCACHEABLE: u64 = 0;
 /// Guest-physical addresses end here.
 pub const GUEST_LIMIT: u64 = 1 << 48;
 
@@ -25,8 +29,8 @@ pub trait Tables {
     fn read(&self, table: HostPhysical, index: usize) -> u64;
     /// Sets entry `index` (below 512) of a table.
     fn write(&mut self, table: HostPhysical, index: usize, entry: u64);
-    /// A leaf is about to map `frames` frames from `host` on. Returns their EPT memory type.
-    fn share(&mut self, host: HostPhysical, frames: u64) -> Result<u8, Status>;
+    /// A leaf is about to map `frames` frames from `host` on. Returns further bits for it, such as [`WRITE_BACK`].
+    fn share(&mut self, host: HostPhysical, frames: u64) -> Result<u64, Status>;
     /// A leaf that mapped `frames` frames from `host` on is gone.
     fn release(&mut self, host: HostPhysical, frames: u64);
 }
@@ -56,8 +60,8 @@ const fn is_leaf(entry: u64, level: u32) -> bool {
     level == 0 || entry & LEAF != 0
 }
 
-const fn leaf(host: u64, rights: u16, memory_type: u8, level: u32) -> u64 {
-    host | (rights as u64 & RIGHTS) | ((memory_type as u64) << 3) | if level > 0 { LEAF } else { 0 }
+const fn leaf(host: u64, rights: u16, bits: u64, level: u32) -> u64 {
+    host | (rights as u64 & RIGHTS) | bits | if level > 0 { LEAF } else { 0 }
 }
 
 impl Ept {
@@ -87,9 +91,9 @@ impl Ept {
             let fits = |level: u32| (at | target) & (span(level) - 1) == 0 && length - done >= span(level);
             let level = (0..=self.largest).rev().find(|&level| fits(level)).unwrap_or(0);
             let table = self.descend(tables, at, level)?;
-            let memory_type = tables.share(HostPhysical::new(target), span(level) / PAGE_SIZE)?;
+            let bits = tables.share(HostPhysical::new(target), span(level) / PAGE_SIZE)?;
             let old = tables.read(table, index(at, level));
-            tables.write(table, index(at, level), leaf(target, rights, memory_type, level));
+            tables.write(table, index(at, level), leaf(target, rights, bits, level));
             if is_present(old) {
                 changed = true;
                 drop_entry(tables, old, level);

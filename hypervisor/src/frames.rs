@@ -146,11 +146,7 @@ impl<'a> FrameTable<'a> {
         let first = ((address.get() / PAGE_SIZE) as usize).min(self.bytes.len());
         let last = (first + count as usize).min(self.bytes.len());
         let (head, words, tail) = words(&mut self.bytes[first..last]);
-        for byte in head.iter_mut().chain(tail) {
-            if *byte < STUCK {
-                *byte = byte.saturating_sub(1);
-            }
-        }
+        head.iter_mut().chain(tail).for_each(subtract);
         for word in words {
             let value = u64::from_le_bytes(*word);
             // Every byte at least 1, none stuck, none of another class: subtract from eight at once.
@@ -160,13 +156,16 @@ impl<'a> FrameTable<'a> {
             {
                 *word = value.wrapping_sub(LOW_BITS).to_le_bytes();
             } else {
-                for byte in word {
-                    if *byte < STUCK {
-                        *byte = byte.saturating_sub(1);
-                    }
-                }
+                word.iter_mut().for_each(subtract);
             }
         }
+    }
+}
+
+/// Takes one from a count that is neither 0 nor stuck.
+fn subtract(byte: &mut u8) {
+    if *byte < STUCK {
+        *byte = byte.saturating_sub(1);
     }
 }
 

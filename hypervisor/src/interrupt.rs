@@ -3,10 +3,13 @@
 //! In VMX root mode the monitor runs with interrupts off, so only NMIs, machine checks and its own faults arrive. An NMI
 //! is remembered and handed to the kernel at its next entry; everything else ends the system with a message.
 
-use core::arch::{asm, naked_asm};
+use core::arch::naked_asm;
 use core::sync::atomic::{AtomicU8, Ordering};
 
-use spin::Once;
+use x86::bits64::task::TaskStateSegment;
+use x86::dtables::{DescriptorTablePointer, lgdt, lidt};
+use x86::segmentation::{SegmentSelector, load_cs, load_ds, load_es, load_ss};
+use x86::task::load_tr;
 
 use crate::register;
 use crate::stop;
@@ -31,34 +34,17 @@ pub const NMI: u8 = 1;
 /// A machine check.
 pub const MACHINE_CHECK: u8 = 2;
 
-static TABLES: Once<Tables> = Once::new();
-
 #[repr(C, align(16))]
 struct Stack([u8; STACK]);
 
-/// The TSS (Intel SDM vol. 3A, figure 8-11), with 16-bit halves because its fields are not aligned.
-#[repr(C, align(16))]
-struct Task([u16; 52]);
-
 static mut FAULT_STACK: Stack = Stack([0; STACK]);
-static mut TASK_STATE: Task = Task([0; 52]);
+static mut TASK_STATE: TaskStateSegment = TaskStateSegment::new();
 static mut GDT: [u64; 5] = [0, 0x00af_9b00_0000_ffff, 0x00cf_9300_0000_ffff, 0, 0];
 static mut IDT: [[u64; 2]; VECTORS] = [[0; 2]; VECTORS];
 
-/// Where the tables lie.
-#[derive(Clone, Copy, Debug)]
-pub struct Tables {
-    /// The GDT.
-    pub gdt: u64,
-    /// The IDT.
-    pub idt: u64,
-    /// The TSS.
-    pub task: u64,
-}
-
-/// The tables, once [`start`] has loaded them.
-pub fn tables() -> Tables {
-    TABLES.get().copied().unwrap_or(Tables { gdt: 0, idt: 0, task: 0 })
+/// Where GDT, IDT and TSS lie.
+pub fn tables() -> [u64; 3] {
+    [&raw const GDT as u64, &raw const IDT as u64, &raw const TASK_STATE as u64]
 }
 
 /// Whether there is something that the kernel's next entry must deliver.
@@ -78,64 +64,38 @@ pub fn set_pending(what: u8) {
 }
 
 /// Loads segments, TSS and handlers.
-pub fn start() {
-    let tables = TABLES.call_once(|| {
-        let (gdt, idt, task) = (&raw mut GDT, &raw mut IDT, &raw mut TASK_STATE);
-        let base = task as u64;
-        // SAFETY: `call_once` makes this the only access, before the processor uses the tables.
-        unsafe {
-            // IST 1 is the stack of the handlers that may come at any place.
-            let stack = (&raw const FAULT_STACK) as u64 + STACK as u64;
-            for part in 0..4 {
-                (*task).0[18 + part] = (stack >> (16 * part)) as u16;
-            }
-            (*task).0[51] = 104;
-            (*gdt)[3] = 103 | (base & 0xff_ffff) << 16 | 0x89 << 40 | (base >> 24 & 0xff) << 56;
-            (*gdt)[4] = base >> 32;
-            for vector in 0..VECTORS {
-                let handler = if vector == 2 {
-                    nmi as *const () as u64
-                } else {
-                    stubs as *const () as u64 + STUB * vector as u64
-                };
-                // Double fault and machine check on their own stack; interrupt gates.
-                let ist = if matches!(vector, 8 | 18) { 1 } else { 0 };
-                (*idt)[vector] = [
-                    handler & 0xffff | u64::from(CODE) << 16 | ist << 32 | 0x8e << 40 | (handler >> 16 & 0xffff) << 48,
-                    handler >> 32,
-                ];
-            }
-        }
-        Tables { gdt: gdt as u64, idt: idt as u64, task: base }
-    });
-    let pointer = |base: u64, limit: u16| {
-        let base = base.to_le_bytes();
-        let limit = limit.to_le_bytes();
-        [limit[0], limit[1], base[0], base[1], base[2], base[3], base[4], base[5], base[6], base[7]]
-    };
-    let gdt = pointer(tables.gdt, size_of::<[u64; 5]>() as u16 - 1);
-    let idt = pointer(tables.idt, size_of::<[[u64; 2]; VECTORS]>() as u16 - 1);
-    // SAFETY: the tables are static and filled; the selectors name the segments that the processor uses already.
+///
+/// # Safety
+/// Called once, with the segments of the entry code.
+pub unsafe fn start() {
+    let (gdt, idt, task) = (&raw mut GDT, &raw mut IDT, &raw mut TASK_STATE);
+    let base = task as u64;
+    // SAFETY: the caller makes this the only access, before the processor uses the tables; they are static and filled
+    // when they are loaded, and the selectors name segments like those that are in use.
     unsafe {
-        asm!(
-            "lgdt [{gdt}]",
-            "lidt [{idt}]",
-            "push {code}",
-            "lea {scratch}, [rip + 2f]",
-            "push {scratch}",
-            "retfq",
-            "2:",
-            "mov ds, {data:e}",
-            "mov es, {data:e}",
-            "mov ss, {data:e}",
-            "ltr {task:x}",
-            gdt = in(reg) &gdt,
-            idt = in(reg) &idt,
-            code = in(reg) u64::from(CODE),
-            data = in(reg) u32::from(DATA),
-            task = in(reg) TASK,
-            scratch = out(reg) _,
-        );
+        // IST 1 is the stack of the handlers that may come at any place.
+        (*task).set_ist(0, (&raw const FAULT_STACK) as u64 + STACK as u64);
+        (*task).iomap_base = size_of::<TaskStateSegment>() as u16;
+        (*gdt)[3] = 103 | (base & 0xff_ffff) << 16 | 0x89 << 40 | (base >> 24 & 0xff) << 56;
+        (*gdt)[4] = base >> 32;
+        for vector in 0..VECTORS {
+            let handler =
+                if vector == 2 { nmi as *const () as u64 } else { stubs as *const () as u64 + STUB * vector as u64 };
+            // Double fault and machine check on their own stack; interrupt gates.
+            let ist = if matches!(vector, 8 | 18) { 1 } else { 0 };
+            (*idt)[vector] = [
+                handler & 0xffff | u64::from(CODE) << 16 | ist << 32 | 0x8e << 40 | (handler >> 16 & 0xffff) << 48,
+                handler >> 32,
+            ];
+        }
+        lgdt(&DescriptorTablePointer::new(&*gdt));
+        lidt(&DescriptorTablePointer::new(&*idt));
+        let data = SegmentSelector::from_raw(DATA);
+        load_cs(SegmentSelector::from_raw(CODE));
+        load_ds(data);
+        load_es(data);
+        load_ss(data);
+        load_tr(SegmentSelector::from_raw(TASK));
     }
 }
 

@@ -8,9 +8,8 @@ use protocols::address::{GuestPhysical, HUGE_PAGE_SIZE, HostPhysical, LARGE_PAGE
 use protocols::machine::{EptEntry, Status};
 
 use crate::boot::map::{Kind, Map};
-use crate::ept::{Ept, GUEST_LIMIT, Tables};
-use crate::mtrr::{Mtrrs, UNCACHEABLE, WRITE_BACK};
-use crate::objects::{Chain, read_entry, write_entry};
+use crate::ept::{Ept, GUEST_LIMIT, UNCACHEABLE, WRITE_BACK};
+use crate::objects::{Chain, ChainTables};
 use crate::vmx::instruction;
 
 const ALL_RIGHTS: u16 = EptEntry::READ | EptEntry::WRITE | EptEntry::EXECUTE;
@@ -23,32 +22,6 @@ pub struct KernelMemory {
     ept: Ept,
     root: HostPhysical,
     pool: Chain,
-    mtrrs: Mtrrs,
-}
-
-struct PoolTables<'a> {
-    pool: &'a mut Chain,
-    memory_type: u8,
-}
-
-impl Tables for PoolTables<'_> {
-    fn allocate(&mut self) -> Option<HostPhysical> {
-        self.pool.pop()
-    }
-    fn free(&mut self, table: HostPhysical) {
-        // SAFETY: the builder gives back a table that it took from the pool and has unlinked.
-        unsafe { self.pool.push(table) };
-    }
-    fn read(&self, table: HostPhysical, index: usize) -> u64 {
-        read_entry(table, index)
-    }
-    fn write(&mut self, table: HostPhysical, index: usize, entry: u64) {
-        write_entry(table, index, entry);
-    }
-    fn share(&mut self, _: HostPhysical, _: u64) -> Result<u8, Status> {
-        Ok(self.memory_type)
-    }
-    fn release(&mut self, _: HostPhysical, _: u64) {}
 }
 
 /// Where the kernel's physical address space ends.
@@ -65,18 +38,18 @@ pub fn pool_size(width: u32, huge_pages: bool, top: u64) -> u64 {
 }
 
 impl KernelMemory {
-    /// Builds the EPT. Memory has the types the MTRRs give it; where they are off, write-back. All else is uncacheable,
-    /// with which the kernel's own page tables can still choose write-combining.
-    pub fn build(pool: Chain, map: &Map, mtrrs: Mtrrs, width: u32, huge_pages: bool) -> Result<Self, Status> {
+    /// Builds the EPT: memory is write-back, as it is for machines, whatever type the firmware gave it in the MTRRs,
+    /// which do not count under EPT; all else is uncacheable.
+    pub fn build(pool: Chain, map: &Map, width: u32, huge_pages: bool) -> Result<Self, Status> {
         let mut pool = pool;
         let root = pool.pop().ok_or(Status::NoFrames)?;
-        let mut this = Self { ept: Ept::new(root, huge_pages), root, pool, mtrrs };
+        let mut this = Self { ept: Ept::new(root, huge_pages), root, pool };
         let end = address_space_end(width, huge_pages, map.top());
         let mut at = 0;
         for range in map.ranges() {
             this.add(at, range.start, UNCACHEABLE)?;
             if range.kind != Kind::Monitor {
-                this.add_memory(range.start, range.end)?;
+                this.add(range.start, range.end, WRITE_BACK)?;
             }
             at = range.end;
         }
@@ -89,41 +62,21 @@ impl KernelMemory {
         Ept::pointer(self.root)
     }
 
-    fn add(&mut self, start: u64, end: u64, memory_type: u8) -> Result<(), Status> {
-        let mut tables = PoolTables { pool: &mut self.pool, memory_type };
+    fn add(&mut self, start: u64, end: u64, memory_type: u64) -> Result<(), Status> {
+        let mut tables = ChainTables { chain: &mut self.pool, leaves: memory_type };
         let length = end.saturating_sub(start);
         self.ept.map(&mut tables, GuestPhysical::new(start), HostPhysical::new(start), length, ALL_RIGHTS).map(|_| ())
     }
 
-    /// Adds memory in runs of one type, so that pages become as large as they can.
-    fn add_memory(&mut self, start: u64, end: u64) -> Result<(), Status> {
-        let mut at = start;
-        while at < end {
-            let kind = self.memory_type(at);
-            let mut next = self.mtrrs.same_until(at, end);
-            while next < end && self.memory_type(next) == kind {
-                next = self.mtrrs.same_until(next, end);
-            }
-            self.add(at, next, kind)?;
-            at = next;
-        }
-        Ok(())
-    }
-
-    fn memory_type(&self, address: u64) -> u8 {
-        if self.mtrrs.are_enabled() { self.mtrrs.kind(address) } else { WRITE_BACK }
-    }
-
     /// Takes a frame out of the kernel's reach. [`Self::flush`] must follow before the monitor relies on it.
     pub fn remove(&mut self, frame: HostPhysical) -> Result<(), Status> {
-        let mut tables = PoolTables { pool: &mut self.pool, memory_type: WRITE_BACK };
+        let mut tables = ChainTables { chain: &mut self.pool, leaves: WRITE_BACK };
         self.ept.unmap(&mut tables, GuestPhysical::new(frame.get()), PAGE_SIZE).map(|_| ())
     }
 
     /// Gives a frame back to the kernel.
     pub fn restore(&mut self, frame: HostPhysical) -> Result<(), Status> {
-        let kind = self.memory_type(frame.get());
-        self.add(frame.get(), frame.get() + PAGE_SIZE, kind)
+        self.add(frame.get(), frame.get() + PAGE_SIZE, WRITE_BACK)
     }
 
     /// Drops cached translations of what was removed.

@@ -40,7 +40,7 @@
 //! `unsafe` is in the modules that touch the machine: [`world`] (world switch), [`vmx::instruction`], [`vmx::host`],
 //! [`register`], [`port`], [`interrupt`], [`physical`] and [`objects`] (typed memory), [`boot::multiboot`]; elsewhere
 //! only single calls of these, each with its reason. All logic that is not hardware ([`boot::map`], [`boot::image`],
-//! [`boot::tables`], [`frames`], [`ept`], [`mtrr`], [`policy`], [`guest_rules`], [`vmx::controls`], [`vmx::support`])
+//! [`boot::tables`], [`frames`], [`ept`], [`policy`], [`guest_rules`], [`vmx::controls`], [`vmx::support`])
 //! is tested on the host; the rest by the micro-guests of `testkernel`.
 //!
 //! ```text
@@ -69,7 +69,6 @@ pub mod interrupt;
 pub mod kernel;
 pub mod kernel_memory;
 pub mod machine;
-pub mod mtrr;
 pub mod objects;
 pub mod physical;
 pub mod policy;

@@ -8,10 +8,9 @@ use protocols::machine::{EptEntry, MACHINE_FRAMES, Status};
 use protocols::policy::{Controls, CpuidEntry, Kind, MsrEntry};
 
 use crate::cpu::Cpu;
-use crate::ept::{Ept, GUEST_LIMIT, Tables};
-use crate::frames::{Class, FrameTable, Sort};
-use crate::mtrr::{UNCACHEABLE, WRITE_BACK};
-use crate::objects::{Chain, KernelList, read_entry, write_entry};
+use crate::ept::{self, Ept, GUEST_LIMIT};
+use crate::frames::{Class, FrameTable};
+use crate::objects::{Chain, ChainTables, KernelList, read_entry};
 use crate::policy;
 use crate::virtual_cpu;
 use crate::vmx::instruction;
@@ -19,37 +18,15 @@ use crate::vmx::instruction;
 /// Tables taken down, or frames given back, in one step of a machine's end.
 const STEP: usize = 64;
 
-/// The frame of a machine's policy.
-#[derive(Clone, Copy, Debug)]
-pub struct PolicyFrame(HostPhysical);
-
-impl PolicyFrame {
-    /// Its address.
-    pub fn address(self) -> HostPhysical {
-        self.0
-    }
-}
-
-/// The frame of a machine's MSR bitmap.
-#[derive(Clone, Copy, Debug)]
-pub struct BitmapFrame(HostPhysical);
-
-impl BitmapFrame {
-    /// Its address.
-    pub fn address(self) -> HostPhysical {
-        self.0
-    }
-}
-
 /// A machine, in its control frame.
 #[derive(Debug)]
 pub struct Machine {
     /// Root table of its EPT.
     pub root: HostPhysical,
     /// Its policy.
-    pub policy: PolicyFrame,
+    pub policy: HostPhysical,
     /// Its MSR bitmap.
-    pub bitmap: BitmapFrame,
+    pub bitmap: HostPhysical,
     /// Donated frames that are not in use.
     pub free: Chain,
     /// Its first virtual CPU's identifier, 0 for none.
@@ -64,38 +41,6 @@ impl Machine {
     /// Whether it is being destroyed.
     pub fn is_ending(&self) -> bool {
         self.ending
-    }
-}
-
-/// The tables of a machine's EPT.
-struct MachineTables<'a, 'b> {
-    free: &'a mut Chain,
-    frames: &'a mut FrameTable<'b>,
-}
-
-impl Tables for MachineTables<'_, '_> {
-    fn allocate(&mut self) -> Option<HostPhysical> {
-        self.free.pop()
-    }
-    fn free(&mut self, table: HostPhysical) {
-        // SAFETY: the builder gives back a table that it took from the chain and has unlinked. Processors may cache
-        // it until the INVEPT that ends every update; nothing writes to it before.
-        unsafe { self.free.push(table) };
-    }
-    fn read(&self, table: HostPhysical, index: usize) -> u64 {
-        read_entry(table, index)
-    }
-    fn write(&mut self, table: HostPhysical, index: usize, entry: u64) {
-        write_entry(table, index, entry);
-    }
-    fn share(&mut self, host: HostPhysical, frames: u64) -> Result<u8, Status> {
-        Ok(match self.frames.share(host, frames)? {
-            Sort::Memory => WRITE_BACK,
-            Sort::Device => UNCACHEABLE,
-        })
-    }
-    fn release(&mut self, host: HostPhysical, frames: u64) {
-        self.frames.release(host, frames);
     }
 }
 
@@ -145,14 +90,17 @@ pub fn create(cpu: &mut Cpu, list: KernelList) -> Result<u64, Status> {
     }
     let mut free = take(cpu, list)?;
     let mut next = || free.pop().ok_or(Status::NoFrames);
-    let (control, root, policy, bitmap) = (next()?, next()?, PolicyFrame(next()?), BitmapFrame(next()?));
-    policy::initialise_bitmap(cpu.objects.bitmap(&bitmap));
+    let (control, root, policy, bitmap) = (next()?, next()?, next()?, next()?);
     // Translations of an earlier machine with the same root must not live on. The pointer is valid: it cannot fail.
     let _ = instruction::invept(Ept::pointer(root));
     let machine = Machine { root, policy, bitmap, free, first: 0, ending: false, bare: false };
-    // SAFETY: the frame was just taken out of the chain.
+    let id = control.get() / PAGE_SIZE;
+    // SAFETY: the frames were just taken out of the chain.
     unsafe { cpu.objects.place_machine(&mut cpu.frames, control, machine) };
-    Ok(control.get() / PAGE_SIZE)
+    if let Some((_, bitmap)) = cpu.objects.policy(&cpu.frames, id) {
+        policy::initialise_bitmap(bitmap);
+    }
+    Ok(id)
 }
 
 /// [`protocols::machine::Call::Donate`].
@@ -180,7 +128,7 @@ fn check(entry: &EptEntry) -> Result<(), Status> {
     let ends = entry.guest.checked_add(length).is_some_and(|end| end <= GUEST_LIMIT)
         && (entry.rights == 0 || entry.host.checked_add(length).is_some());
     let rights = entry.rights == 0 || entry.rights <= 7 && entry.rights & EptEntry::READ != 0;
-    let memory_type = entry.memory_type == u16::from(UNCACHEABLE) || entry.memory_type == u16::from(WRITE_BACK);
+    let memory_type = matches!(u64::from(entry.memory_type) << 3, ept::UNCACHEABLE | ept::WRITE_BACK);
     match (addresses && ends, rights && memory_type) {
         (true, true) => Ok(()),
         (false, _) => Err(Status::BadAddress),
@@ -197,7 +145,7 @@ pub fn update_ept(cpu: &mut Cpu, id: u64, list: KernelList) -> (u64, Result<(), 
         Err(status) => return (0, Err(status)),
     };
     let ept = Ept::new(machine.root, huge);
-    let mut tables = MachineTables { free: &mut machine.free, frames };
+    let mut tables = ChainTables { chain: &mut machine.free, leaves: frames };
     let (mut flush, mut applied, mut result) = (false, 0, Ok(()));
     while applied < list.count() && result.is_ok() {
         let entry: EptEntry = list.read(applied);
@@ -225,30 +173,24 @@ pub fn update_ept(cpu: &mut Cpu, id: u64, list: KernelList) -> (u64, Result<(), 
 
 /// [`protocols::machine::Call::SetPolicy`].
 pub fn set_policy(cpu: &mut Cpu, id: u64, kind: Kind, address: u64, count: u64) -> Result<(), Status> {
-    let (machine, _) = find(cpu, id)?;
-    let (policy, bitmap) = (machine.policy, machine.bitmap);
+    find(cpu, id)?;
+    let list = match kind {
+        Kind::Cpuid => KernelList::check::<CpuidEntry>(&cpu.frames, address, count),
+        Kind::Msr => KernelList::check::<MsrEntry>(&cpu.frames, address, count),
+        Kind::Controls if count == 1 => KernelList::check::<Controls>(&cpu.frames, address, count),
+        Kind::Controls => return Err(Status::BadArgument),
+    };
+    let list = list.ok_or(Status::BadAddress)?;
+    let (policy, bitmap) = cpu.objects.policy(&cpu.frames, id).ok_or(Status::NoObject)?;
     match kind {
-        Kind::Cpuid => {
-            let list = KernelList::check::<CpuidEntry>(&cpu.frames, address, count).ok_or(Status::BadAddress)?;
-            cpu.objects.policy(&policy).set_cpuid((0..count).map(|index| list.read(index)))
-        }
-        Kind::Msr => {
-            let list = KernelList::check::<MsrEntry>(&cpu.frames, address, count).ok_or(Status::BadAddress)?;
-            for index in 0..count {
-                let (policy, bitmap) = cpu.objects.policy_and_bitmap(&policy, &bitmap);
-                policy.set_msr(list.read(index), bitmap)?;
-            }
-            Ok(())
-        }
-        Kind::Controls if count == 1 => {
-            let list = KernelList::check::<Controls>(&cpu.frames, address, count).ok_or(Status::BadAddress)?;
-            let xcr0 = cpu.support.xcr0;
-            cpu.objects.policy(&policy).set_controls(list.read(0), xcr0)?;
+        Kind::Cpuid => policy.set_cpuid((0..count).map(|index| list.read(index)))?,
+        Kind::Msr => (0..count).try_for_each(|index| policy.set_msr(list.read(index), bitmap))?,
+        Kind::Controls => {
+            policy.set_controls(list.read(0), cpu.support.xcr0)?;
             virtual_cpu::create::apply_controls(cpu, id);
-            Ok(())
         }
-        Kind::Controls => Err(Status::BadArgument),
     }
+    Ok(())
 }
 
 /// [`protocols::machine::Call::DestroyMachine`]: writes frames that are the kernel's again to `list`; returns how many.
@@ -272,10 +214,10 @@ pub fn destroy(cpu: &mut Cpu, id: u64, list: KernelList) -> Result<u64, Status> 
     loop {
         let Some(machine) = cpu.objects.machine(&cpu.frames, id) else { return Ok(0) };
         if !machine.bare {
-            let mut tables = MachineTables { free: &mut machine.free, frames: &mut cpu.frames };
+            let mut tables = ChainTables { chain: &mut machine.free, leaves: &mut cpu.frames };
             if Ept::new(machine.root, huge).prune(&mut tables, &mut STEP.clone()) {
                 machine.bare = true;
-                for frame in [machine.root, machine.policy.0, machine.bitmap.0] {
+                for frame in [machine.root, machine.policy, machine.bitmap] {
                     // SAFETY: nothing uses these frames any more: there are no virtual CPUs and no mappings.
                     unsafe { machine.free.push(frame) };
                 }

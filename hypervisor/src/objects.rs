@@ -7,10 +7,12 @@
 use core::ptr::{self, NonNull};
 
 use protocols::address::{HostPhysical, PAGE_SIZE};
+use protocols::machine::Status;
 use protocols::virtual_cpu::VirtualCpuState;
 use zerocopy::FromBytes;
 
-use crate::frames::{Class, FrameTable};
+use crate::ept::{self, Tables};
+use crate::frames::{Class, FrameTable, Sort};
 use crate::machine::Machine;
 use crate::policy::Policy;
 use crate::virtual_cpu::VirtualCpu;
@@ -92,6 +94,67 @@ pub(crate) fn write_entry(table: HostPhysical, index: usize, entry: u64) {
     unsafe { pointer::<u64>(table).add(index & 511).write_volatile(entry) };
 }
 
+/// Says what leaves may map, and with which bits; sees every leaf come and go.
+pub trait Leaves {
+    /// As [`Tables::share`].
+    fn share(&mut self, host: HostPhysical, frames: u64) -> Result<u64, Status>;
+    /// As [`Tables::release`].
+    fn release(&mut self, host: HostPhysical, frames: u64);
+}
+
+/// Leaves that all have the same bits, and that nobody counts.
+impl Leaves for u64 {
+    fn share(&mut self, _: HostPhysical, _: u64) -> Result<u64, Status> {
+        Ok(*self)
+    }
+    fn release(&mut self, _: HostPhysical, _: u64) {}
+}
+
+/// Leaves of machines' EPTs.
+impl Leaves for &mut FrameTable<'_> {
+    fn share(&mut self, host: HostPhysical, frames: u64) -> Result<u64, Status> {
+        Ok(match FrameTable::share(self, host, frames)? {
+            Sort::Memory => ept::WRITE_BACK,
+            Sort::Device => ept::UNCACHEABLE,
+        })
+    }
+    fn release(&mut self, host: HostPhysical, frames: u64) {
+        FrameTable::release(self, host, frames);
+    }
+}
+
+/// Tables in frames from a chain.
+#[derive(Debug)]
+pub struct ChainTables<'a, L> {
+    /// Where tables come from and go to.
+    pub chain: &'a mut Chain,
+    /// What they map.
+    pub leaves: L,
+}
+
+impl<L: Leaves> Tables for ChainTables<'_, L> {
+    fn allocate(&mut self) -> Option<HostPhysical> {
+        self.chain.pop()
+    }
+    fn free(&mut self, table: HostPhysical) {
+        // SAFETY: the builder gives back a table that it took from the chain and has unlinked. Processors may cache
+        // it until the INVEPT that ends every update; nothing writes to it before.
+        unsafe { self.chain.push(table) };
+    }
+    fn read(&self, table: HostPhysical, index: usize) -> u64 {
+        read_entry(table, index)
+    }
+    fn write(&mut self, table: HostPhysical, index: usize, entry: u64) {
+        write_entry(table, index, entry);
+    }
+    fn share(&mut self, host: HostPhysical, frames: u64) -> Result<u64, Status> {
+        self.leaves.share(host, frames)
+    }
+    fn release(&mut self, host: HostPhysical, frames: u64) {
+        self.leaves.release(host, frames);
+    }
+}
+
 /// A type that may lie in a control frame.
 trait Content {
     const CLASS: Class;
@@ -157,7 +220,7 @@ impl Objects {
     /// Turns `frame`, just taken by the machine, into its control frame.
     ///
     /// # Safety
-    /// The frame is donated and in no chain.
+    /// The frame is donated and in no chain, and so are those of policy, zeroed, and MSR bitmap that `machine` names.
     pub unsafe fn place_machine(&mut self, frames: &mut FrameTable, frame: HostPhysical, machine: Machine) {
         self.place(frames, frame, machine);
     }
@@ -171,26 +234,12 @@ impl Objects {
         self.place(frames, frame, value);
     }
 
-    /// The policy in a machine's policy frame.
-    pub fn policy(&mut self, machine_policy: &crate::machine::PolicyFrame) -> &mut Policy {
-        // SAFETY: a policy frame is zeroed memory that only the policy uses, and zeroes are a Policy.
-        unsafe { &mut *pointer::<Policy>(machine_policy.address()) }
-    }
-
-    /// The bytes of a machine's MSR bitmap.
-    pub fn bitmap(&mut self, bitmap: &crate::machine::BitmapFrame) -> &mut [u8; 4096] {
-        // SAFETY: a bitmap frame is memory that only the processor, outside the monitor, reads too.
-        unsafe { &mut *pointer::<[u8; 4096]>(bitmap.address()) }
-    }
-
-    /// Both.
-    pub fn policy_and_bitmap(
-        &mut self,
-        machine_policy: &crate::machine::PolicyFrame,
-        bitmap: &crate::machine::BitmapFrame,
-    ) -> (&mut Policy, &mut [u8; 4096]) {
-        // SAFETY: as in `policy` and `bitmap`; they are different frames.
-        unsafe { (&mut *pointer::<Policy>(machine_policy.address()), &mut *pointer::<[u8; 4096]>(bitmap.address())) }
+    /// Policy and MSR bitmap of a machine.
+    pub fn policy(&mut self, frames: &FrameTable, machine: u64) -> Option<(&mut Policy, &mut [u8; 4096])> {
+        let &mut Machine { policy, bitmap, .. } = self.machine(frames, machine)?;
+        // SAFETY: they lie in two frames of the machine's, of which one was zero at first, and zeroes are a Policy, and
+        // the other is any bytes that only the processor, outside the monitor, reads too.
+        unsafe { Some((&mut *pointer::<Policy>(policy), &mut *pointer::<[u8; 4096]>(bitmap))) }
     }
 
     /// Makes the virtual CPU `id` the one that runs; quick if it was that already.

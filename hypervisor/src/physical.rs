@@ -6,7 +6,6 @@
 use core::ptr;
 
 use protocols::address::{HostPhysical, PAGE_SIZE};
-use zerocopy::{FromBytes, IntoBytes};
 
 use crate::boot::map::{Kind, Map};
 
@@ -75,15 +74,6 @@ impl Region {
             start.write_bytes(0, self.length as usize);
             core::slice::from_raw_parts_mut(start, self.length as usize)
         }
-    }
-
-    /// The region as an array of `T`, zeroed.
-    pub fn into_array<T: FromBytes + IntoBytes>(self) -> &'static mut [T] {
-        const { assert!(align_of::<T>() <= PAGE_SIZE as usize) };
-        let bytes = self.into_bytes();
-        let count = bytes.len() / size_of::<T>();
-        // SAFETY: aligned to a frame, long enough, initialised, exclusively owned; T takes any bytes.
-        unsafe { core::slice::from_raw_parts_mut(bytes.as_mut_ptr().cast(), count) }
     }
 }
 

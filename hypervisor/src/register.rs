@@ -36,7 +36,7 @@ pub fn time_stamp() -> u64 {
 }
 
 macro_rules! control_register {
-    ($read:ident, $name:literal) => {
+    ($name:literal, $read:ident, $write:ident, $condition:literal) => {
         #[doc = concat!("Reads ", $name, ".")]
         #[inline]
         pub fn $read() -> u64 {
@@ -45,46 +45,24 @@ macro_rules! control_register {
             unsafe { asm!(concat!("mov {}, ", $name), out(reg) value, options(nomem, nostack, preserves_flags)) };
             value
         }
+
+        #[doc = concat!("Writes ", $name, ".\n\n# Safety\n", $condition)]
+        #[inline]
+        pub unsafe fn $write(value: u64) {
+            // SAFETY: the caller's promise.
+            unsafe { asm!(concat!("mov ", $name, ", {}"), in(reg) value, options(nostack, preserves_flags)) };
+        }
     };
 }
-control_register!(read_cr0, "cr0");
-control_register!(read_cr2, "cr2");
-control_register!(read_cr3, "cr3");
-control_register!(read_cr4, "cr4");
-
-/// Writes CR2, which the monitor itself does not use.
-#[inline]
-pub fn write_cr2(value: u64) {
-    // SAFETY: CR2 only reports page faults.
-    unsafe { asm!("mov cr2, {}", in(reg) value, options(nomem, nostack, preserves_flags)) };
-}
-
-/// Writes CR0.
-///
-/// # Safety
-/// Paging and protection must stay on.
-pub unsafe fn write_cr0(value: u64) {
-    // SAFETY: the caller's promise.
-    unsafe { asm!("mov cr0, {}", in(reg) value, options(nostack, preserves_flags)) };
-}
-
-/// Writes CR3.
-///
-/// # Safety
-/// The new tables must map everything that the monitor uses where it is.
-pub unsafe fn write_cr3(value: u64) {
-    // SAFETY: the caller's promise.
-    unsafe { asm!("mov cr3, {}", in(reg) value, options(nostack, preserves_flags)) };
-}
-
-/// Writes CR4.
-///
-/// # Safety
-/// Only bits that the processor has and that keep 4-level paging may change.
-pub unsafe fn write_cr4(value: u64) {
-    // SAFETY: the caller's promise.
-    unsafe { asm!("mov cr4, {}", in(reg) value, options(nostack, preserves_flags)) };
-}
+control_register!("cr0", read_cr0, write_cr0, "Paging and protection must stay on.");
+control_register!("cr2", read_cr2, write_cr2, "None: it only reports page faults, and the monitor does not use it.");
+control_register!("cr3", read_cr3, write_cr3, "The new tables must map everything that the monitor uses where it is.");
+control_register!(
+    "cr4",
+    read_cr4,
+    write_cr4,
+    "Only bits that the processor has and that keep 4-level paging may change."
+);
 
 /// Writes XCR0 with a value that [`crate::guest_rules::xcr0_is_valid`] accepted. The monitor itself uses no extended state.
 pub fn write_xcr0(value: u64) {

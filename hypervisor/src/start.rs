@@ -1,8 +1,6 @@
 //! The monitor's start: from the boot loader's hand-over to the kernel's first instruction, each step with a line in the
 //! boot log and each thing that can be wrong with its own message.
 
-use core::fmt;
-
 use protocols::address::PAGE_SIZE;
 use protocols::boot_info::Module;
 use protocols::virtual_cpu::register::RDI;
@@ -11,12 +9,11 @@ use crate::boot::image::{self, Image};
 use crate::boot::map::Kind;
 use crate::boot::multiboot::{self, Boot};
 use crate::boot::prepare::{self, Paging};
-use crate::boot::tables::{Builder, Table, tables_needed};
+use crate::boot::tables::{PageTables, tables_needed};
 use crate::console::{self, report};
 use crate::cpu::Cpu;
 use crate::frames::{Class, FrameTable};
 use crate::kernel_memory::{self, KernelMemory};
-use crate::mtrr::Mtrrs;
 use crate::objects::{Chain, Objects};
 use crate::physical::{self, Claims, Region};
 use crate::register;
@@ -37,7 +34,8 @@ const LARGE: u64 = 2 << 20;
 pub fn run(magic: u32, information: u32, started: u64) -> ! {
     console::start(started);
     console::line(format_args!(""));
-    interrupt::start();
+    // SAFETY: the entry code calls this function once.
+    unsafe { interrupt::start() };
     // SAFETY: the entry code passes what the boot loader left, and maps the first 4 GiB.
     let (mut boot, screen) = match unsafe { multiboot::read(magic, information) } {
         Ok(boot) => boot,
@@ -48,7 +46,7 @@ pub fn run(magic: u32, information: u32, started: u64) -> ! {
     }
     report("Nestor", format_args!("{} started by {}", env!("CARGO_PKG_VERSION"), boot.loader));
     let support = check_processor();
-    let (start, ends) = (image_bounds(), boot.map.top());
+    let (start, ends) = (physical::own_image(), boot.map.top());
     if boot.map.total() < MINIMUM_MEMORY {
         let total = boot.map.total() >> 20;
         stop(format_args!("too little memory: {total} MiB found, {} MiB needed at least", MINIMUM_MEMORY >> 20));
@@ -80,13 +78,8 @@ pub fn run(magic: u32, information: u32, started: u64) -> ! {
         let class = if range.kind == Kind::Monitor { Class::Monitor } else { Class::Kernel };
         frames.assign(range.start, range.end, class);
     }
-    let mtrrs = if register::cpuid(1, 0).edx >> 12 & 1 != 0 {
-        Mtrrs::read(support.width, register::read_msr)
-    } else {
-        Mtrrs::default()
-    };
-    let kernel_memory =
-        KernelMemory::build(Chain::of_region(own.pool), &boot.map, mtrrs, support.width, support.huge_ept);
+    let pool = Chain::of_region(own.pool);
+    let kernel_memory = KernelMemory::build(pool, &boot.map, support.width, support.huge_ept);
     let kernel_memory = kernel_memory.unwrap_or_else(|_| too_little("the kernel's EPT"));
     if host::enable(&support, own.vmxon).is_err() {
         stop(format_args!("VMXON failed: is another hypervisor running?"));
@@ -110,8 +103,17 @@ pub fn run(magic: u32, information: u32, started: u64) -> ! {
     registers[RDI] = start.information;
     // SAFETY: the first and only one.
     let objects = unsafe { Objects::new() };
-    let vpids = Vpids::new(own.vpids);
-    let cpu = Cpu { registers, saved: true, exits: 0, kernel_vmcs, support, frames, kernel_memory, objects, vpids };
+    let cpu = Cpu {
+        registers,
+        saved: true,
+        exits: 0,
+        kernel_vmcs,
+        support,
+        frames,
+        kernel_memory,
+        objects,
+        vpids: Vpids::default(),
+    };
     report("entering", format_args!("the kernel"));
     console::release_screen();
     // SAFETY: once; the VMCS was filled above.
@@ -129,34 +131,21 @@ fn check_processor() -> Support {
         Ok(support) => support,
         Err(lack) => stop(format_args!("{lack}")),
     };
-    report("VT-x", format_args!("{}", Features(&support)));
-    support
-}
-
-/// The optional features that are used.
-struct Features<'a>(&'a Support);
-
-impl fmt::Display for Features<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "EPT")?;
-        let machine = self.0.machine;
-        for (there, name) in [
-            (self.0.vpid, "VPID"),
-            (self.0.huge_ept, "1 GiB pages"),
-            (machine.pin & Pin::VIRTUAL_NMIS.bits() != 0, "virtual NMIs"),
-            (machine.secondary & Secondary::ENABLE_INVPCID.bits() != 0, "INVPCID"),
-            (machine.secondary & Secondary::ENABLE_XSAVES_XRSTORS.bits() != 0, "XSAVES"),
-        ] {
-            if there {
-                write!(f, ", {name}")?;
-            }
-        }
-        Ok(())
+    let mut features = heapless::String::<80>::new();
+    let machine = support.machine;
+    for (there, name) in [
+        (true, "EPT"),
+        (support.vpid, ", VPID"),
+        (support.huge_ept, ", 1 GiB pages"),
+        (machine.pin & Pin::VIRTUAL_NMIS.bits() != 0, ", virtual NMIs"),
+        (machine.secondary & Secondary::ENABLE_INVPCID.bits() != 0, ", INVPCID"),
+        (machine.secondary & Secondary::ENABLE_XSAVES_XRSTORS.bits() != 0, ", XSAVES"),
+    ] {
+        // All of them fit.
+        let _ = features.push_str(if there { name } else { "" });
     }
-}
-
-fn image_bounds() -> (u64, u64) {
-    physical::own_image()
+    report("VT-x", format_args!("{features}"));
+    support
 }
 
 /// Finds and checks the modules that must be there.
@@ -191,7 +180,6 @@ struct Own {
     vmxon: Region,
     vmcs: Region,
     bitmap: Region,
-    vpids: &'static mut [u64],
     frames: &'static mut [u8],
     pool: Region,
 }
@@ -199,7 +187,7 @@ struct Own {
 fn monitor_size(support: &Support, top: u64) -> u64 {
     let frames = FrameTable::size_for(top).next_multiple_of(PAGE_SIZE);
     let pool = kernel_memory::pool_size(support.width, support.huge_ept, top);
-    3 * PAGE_SIZE + Vpids::SIZE + frames + pool
+    3 * PAGE_SIZE + frames + pool
 }
 
 impl Own {
@@ -208,7 +196,6 @@ impl Own {
             vmxon: region.take(PAGE_SIZE)?,
             vmcs: region.take(PAGE_SIZE)?,
             bitmap: region.take(PAGE_SIZE)?,
-            vpids: region.take(Vpids::SIZE)?.into_array(),
             frames: region.take(FrameTable::size_for(top))?.into_bytes(),
             pool: region.take(kernel_memory::pool_size(support.width, support.huge_ept, top))?,
         })
@@ -221,11 +208,9 @@ fn map_all_memory(claims: &mut Claims, top: u64) {
     let tables = 1 + tables_needed(length, LARGE);
     let region = claims.claim(tables * PAGE_SIZE, PAGE_SIZE, Kind::Monitor, false);
     let region = region.unwrap_or_else(|| too_little("the monitor's page tables"));
-    let root = region.start();
-    let mut builder = Builder::new(region.into_array::<Table>(), root);
-    if builder.map(0, 0, length, LARGE, 0).is_err() {
-        too_little("the monitor's page tables");
-    }
+    let tables = PageTables::new(region, false);
+    let root = tables.and_then(|mut tables| tables.map(0, 0, length, 0).is_ok().then_some(tables.root()));
+    let root = root.unwrap_or_else(|| too_little("the monitor's page tables"));
     // SAFETY: the new tables map the same addresses to the same memory, and more.
     unsafe { register::write_cr3(root.get()) };
 }

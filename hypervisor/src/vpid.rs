@@ -9,22 +9,20 @@ const WORDS: usize = 1 << 10;
 /// Which VPIDs are in use.
 #[derive(Debug)]
 pub struct Vpids {
-    used: &'static mut [u64],
+    used: [u64; WORDS],
     hint: usize,
 }
 
-impl Vpids {
-    /// Bytes that [`Vpids::new`] needs.
-    pub const SIZE: u64 = 8 * WORDS as u64;
-
-    /// All free but 0, which is the monitor's, and the kernel's. `used` is zeroed.
-    pub fn new(used: &'static mut [u64]) -> Self {
-        if let Some(first) = used.first_mut() {
-            *first = 0b11;
-        }
+impl Default for Vpids {
+    /// All free but 0, which is the monitor's, and the kernel's.
+    fn default() -> Self {
+        let mut used = [0; WORDS];
+        used[0] = 0b11;
         Self { used, hint: 0 }
     }
+}
 
+impl Vpids {
     /// A VPID that no translation is tagged with; 0 if all are in use: such a virtual CPU runs without.
     pub fn allocate(&mut self) -> u16 {
         let count = self.used.len();

@@ -1,12 +1,11 @@
 //! The kernel's ELF file: checked once, then a list of segments that can be copied without further checks.
 
-use core::fmt;
-
 use elf::ElfBytes;
 use elf::abi::{EM_X86_64, ET_EXEC, PF_X, PT_LOAD};
 use elf::endian::LittleEndian;
 use elf::file::Class;
 use protocols::address::PAGE_SIZE;
+use thiserror::Error;
 
 /// The kernel is linked into the top 2 GiB, where 32-bit signed addresses reach.
 const LOWEST_ADDRESS: u64 = 0xffff_ffff_8000_0000;
@@ -38,30 +37,23 @@ pub struct Image<'a> {
 }
 
 /// Why a file is not a kernel.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 pub enum Damage {
     /// The file is no ELF file, or cut off.
+    #[error("it is not an ELF file, or is cut off")]
     NotElf,
     /// An ELF file, but not a 64-bit x86 executable.
+    #[error("it is not a 64-bit x86 executable at fixed addresses")]
     WrongKind,
     /// There is no loadable segment, or there are too many.
+    #[error("it has no loadable segments, or too many")]
     Segments,
     /// A segment lies outside the file, the top 2 GiB or the size limit, or overlaps another.
+    #[error("a segment lies outside the file or outside the top 2 GiB, or segments overlap")]
     Bounds,
     /// The entry lies in no executable segment.
+    #[error("its entry point lies in no executable segment")]
     Entry,
-}
-
-impl fmt::Display for Damage {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::NotElf => "it is not an ELF file, or is cut off",
-            Self::WrongKind => "it is not a 64-bit x86 executable at fixed addresses",
-            Self::Segments => "it has no loadable segments, or too many",
-            Self::Bounds => "a segment lies outside the file or outside the top 2 GiB, or segments overlap",
-            Self::Entry => "its entry point lies in no executable segment",
-        })
-    }
 }
 
 /// Checks `file`.

@@ -1,9 +1,8 @@
 //! What the boot loader says (Multiboot2 specification 1.6, 3.6), copied out of its memory, which is then free.
 
-use core::fmt;
-
-use multiboot2::{BootInformation, BootInformationHeader, FramebufferType, MemoryAreaType};
+use multiboot2::{BootInformation, BootInformationHeader, FramebufferType, MaybeDynSized, MemoryAreaType};
 use protocols::boot_info::{MAX_MODULES, Module, RangeKind};
+use thiserror::Error;
 
 use super::map::{Full, Kind, Map, inner_frames};
 use crate::physical::Pixels;
@@ -26,35 +25,26 @@ pub struct Boot {
 }
 
 /// Why the boot loader's information is of no use.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 pub enum Problem {
     /// Entered by something that is not a Multiboot2 loader.
+    #[error("not started by a Multiboot2 boot loader (magic {0:#x}); use GRUB's `multiboot2`")]
     Magic(u32),
     /// The information is damaged.
+    #[error("the boot loader's information is damaged")]
     Damaged,
     /// No memory map.
+    #[error("the boot loader gives no memory map")]
     NoMemoryMap,
     /// The memory map is more fragmented than the monitor can keep.
+    #[error("the memory map has too many ranges")]
     Fragmented,
     /// More than [`MAX_MODULES`] modules.
+    #[error("too many boot modules; at most {MAX_MODULES} are supported")]
     TooManyModules,
     /// A module's string is longer than the kernel can be told, or not UTF-8.
+    #[error("the string of a boot module is not UTF-8 or longer than 47 bytes")]
     ModuleName,
-}
-
-impl fmt::Display for Problem {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Magic(magic) => {
-                write!(f, "not started by a Multiboot2 boot loader (magic {magic:#x}); use GRUB's `multiboot2`")
-            }
-            Self::Damaged => f.write_str("the boot loader's information is damaged"),
-            Self::NoMemoryMap => f.write_str("the boot loader gives no memory map"),
-            Self::Fragmented => f.write_str("the memory map has too many ranges"),
-            Self::TooManyModules => write!(f, "too many boot modules; at most {MAX_MODULES} are supported"),
-            Self::ModuleName => f.write_str("the string of a boot module is not UTF-8 or longer than 47 bytes"),
-        }
-    }
 }
 
 impl From<Full> for Problem {
@@ -110,17 +100,17 @@ pub unsafe fn read(magic: u32, information: u32) -> Result<(Boot, Option<Screen>
         }
     }
 
-    let copy_rsdp = |start: *const u8, length: usize| {
-        let mut rsdp = [0; RSDP_LENGTH];
-        // SAFETY: the tag holds `length` bytes of RSDP after its 8-byte header.
-        rsdp[..length].copy_from_slice(unsafe { core::slice::from_raw_parts(start.add(8), length) });
-        rsdp
-    };
     let rsdp = match (info.rsdp_v2_tag(), info.rsdp_v1_tag()) {
-        (Some(tag), _) if tag.checksum_is_valid() => Some(copy_rsdp(core::ptr::from_ref(tag).cast(), RSDP_LENGTH)),
-        (_, Some(tag)) if tag.checksum_is_valid() => Some(copy_rsdp(core::ptr::from_ref(tag).cast(), 20)),
+        (Some(tag), _) if tag.checksum_is_valid() => Some(tag.as_bytes()),
+        (_, Some(tag)) if tag.checksum_is_valid() => Some(tag.as_bytes()),
         _ => None,
     };
+    let rsdp = rsdp.map(|tag| {
+        let mut rsdp = [0; RSDP_LENGTH];
+        // Behind the tag's own header of 8 bytes; an ACPI 1.0 RSDP is shorter.
+        rsdp.iter_mut().zip(&tag[8..]).for_each(|(to, from)| *to = *from);
+        rsdp
+    });
 
     let mut loader = heapless::String::new();
     if let Some(Ok(name)) = info.boot_loader_name_tag().map(|tag| tag.name()) {

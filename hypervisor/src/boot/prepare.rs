@@ -8,7 +8,7 @@ use zerocopy::{FromZeros, IntoBytes};
 use super::image::Image;
 use super::map::{Kind, Map};
 use super::multiboot::Boot;
-use super::tables::{Builder, NO_EXECUTE, Table, tables_needed};
+use super::tables::{NO_EXECUTE, PageTables, tables_needed};
 use crate::physical::{Claims, Region};
 
 /// The kernel's first stack.
@@ -66,16 +66,15 @@ pub fn kernel(claims: &mut Claims, image: &Image, paging: Paging) -> Option<Prep
     let stack_top = stack.start().get() + STACK;
     stack.into_bytes();
 
-    let tables_at = boot.start();
-    let mut builder = Builder::new(boot.into_array::<Table>(), tables_at);
+    let mut tables = PageTables::new(boot, paging.huge)?;
     let no_execute = if paging.no_execute { NO_EXECUTE } else { 0 };
-    builder.map(DIRECT_MAP, 0, direct_map_end, page, no_execute).ok()?;
-    builder.map(image.base, image_at.get(), image.size, PAGE_SIZE, 0).ok()?;
+    tables.map(DIRECT_MAP, 0, direct_map_end, no_execute).ok()?;
+    tables.map(image.base, image_at.get(), image.size, 0).ok()?;
     let start = Start {
         entry: image.entry,
         stack: DIRECT_MAP + stack_top,
         information: DIRECT_MAP + information.start().get(),
-        tables: tables_at,
+        tables: tables.root(),
         image: image_at,
     };
     Some(Prepared { start, information, direct_map_end })

@@ -38,7 +38,7 @@ impl Tables for Memory {
     fn write(&mut self, table: HostPhysical, index: usize, entry: u64) {
         self.tables.get_mut(&table.get()).expect("a table")[index] = entry;
     }
-    fn share(&mut self, host: HostPhysical, frames: u64) -> Result<u8, Status> {
+    fn share(&mut self, host: HostPhysical, frames: u64) -> Result<u64, Status> {
         let first = host.get() / PAGE_SIZE;
         if (first..first + frames).contains(&self.forbidden) {
             return Err(Status::FrameInUse);
@@ -46,7 +46,7 @@ impl Tables for Memory {
         for frame in first..first + frames {
             *self.counts.entry(frame).or_default() += 1;
         }
-        Ok(6)
+        Ok(WRITE_BACK)
     }
     fn release(&mut self, host: HostPhysical, frames: u64) {
         let first = host.get() / PAGE_SIZE;
@@ -119,6 +119,19 @@ fn refused_frames_are_not_mapped() {
 fn unmapping_nothing_is_quick_and_harmless() {
     let mut memory = Memory::new(0);
     assert_eq!(ept().unmap(&mut memory, gpa(0), GUEST_LIMIT), Ok(false));
+}
+
+#[test]
+fn page_tables_get_as_many_tables_as_they_need() {
+    use crate::boot::tables::tables_needed;
+    use protocols::address::LARGE_PAGE_SIZE;
+    for (start, length) in [(0xffff_8000_0000_0000, 8 << 30), (0, 5 << 30), (0xffff_ffff_8000_0000, 0x3000)] {
+        let page = if length % LARGE_PAGE_SIZE == 0 { LARGE_PAGE_SIZE } else { PAGE_SIZE };
+        let mut memory = Memory::new(tables_needed(length, page) as usize);
+        let tree = Ept::new(ROOT, false);
+        assert_eq!(tree.map(&mut memory, gpa(start), hpa(0x4000_0000), length, 3), Ok(false));
+        assert_eq!(tree.map(&mut memory, gpa(start), hpa(0x4000_0000), length, 3), Ok(true));
+    }
 }
 
 #[derive(Clone, Debug)]

@@ -34,7 +34,7 @@ pub fn create(cpu: &mut Cpu, machine_id: u64, state: HostPhysical) -> Result<u64
     let value = VirtualCpu {
         vmcs,
         state,
-        policy: machine.policy.address(),
+        policy: machine.policy,
         root: machine.root,
         machine: machine_id,
         next: core::mem::replace(&mut machine.first, identifier(frame)),
@@ -43,7 +43,7 @@ pub fn create(cpu: &mut Cpu, machine_id: u64, state: HostPhysical) -> Result<u64
         clear: 1,
         window: false,
     };
-    let bitmap = machine.bitmap.address();
+    let bitmap = machine.bitmap;
     // SAFETY: the frame is out of the chain; the state page was taken above, the policy lives as long as the machine,
     // which destroys its virtual CPUs first.
     unsafe { cpu.objects.place_virtual_cpu(&mut cpu.frames, frame, value) };

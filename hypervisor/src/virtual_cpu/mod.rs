@@ -120,7 +120,8 @@ extern "sysv64" fn run_changed(cpu: &mut Cpu) -> ! {
 #[inline(always)]
 fn load_cr2(state: &VirtualCpuState) {
     if register::read_cr2() != state.cr2 {
-        register::write_cr2(state.cr2);
+        // SAFETY: nothing is asked for.
+        unsafe { register::write_cr2(state.cr2) };
     }
 }
 

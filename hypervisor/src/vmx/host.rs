@@ -77,7 +77,7 @@ pub struct Landing {
 /// At `landing.code` there is code of the world switch that expects `landing.stack` and `landing.registers`; the EPT maps
 /// no memory of the monitor's; the bitmap is a frame of the monitor's.
 pub unsafe fn write(controls: &Controls, landing: Landing, ept: u64, bitmap: HostPhysical, vpid: u16) {
-    let tables = interrupt::tables();
+    let [gdt, idt, task] = interrupt::tables();
     let has_vpid = vpid != 0;
     let secondary = controls.secondary & if has_vpid { !0 } else { !Secondary::ENABLE_VPID.bits() };
     for (field, value) in [
@@ -89,9 +89,9 @@ pub unsafe fn write(controls: &Controls, landing: Landing, ept: u64, bitmap: Hos
         (Field::HOST_DS, u64::from(interrupt::DATA)),
         (Field::HOST_ES, u64::from(interrupt::DATA)),
         (Field::HOST_TR, u64::from(interrupt::TASK)),
-        (Field::HOST_TR_BASE, tables.task),
-        (Field::HOST_GDTR_BASE, tables.gdt),
-        (Field::HOST_IDTR_BASE, tables.idt),
+        (Field::HOST_TR_BASE, task),
+        (Field::HOST_GDTR_BASE, gdt),
+        (Field::HOST_IDTR_BASE, idt),
         (Field::HOST_EFER, register::read_msr(EFER)),
         (Field::HOST_PAT, register::read_msr(PAT)),
         (Field::HOST_RSP, landing.stack),

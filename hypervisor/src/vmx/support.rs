@@ -1,9 +1,8 @@
 //! What the processor must be able to do, checked before anything is switched on. Each lack has its own message: what
 //! is missing, and what to do about it.
 
-use core::fmt;
-
 use raw_cpuid::{CpuId, CpuIdResult};
+use thiserror::Error;
 
 use super::controls::{Controls, Exit, Fields, KERNEL, MACHINE, Missing, Pin, Secondary};
 
@@ -59,43 +58,33 @@ pub struct Support {
 }
 
 /// Why the processor will not do.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 pub enum Lack {
     /// No VT-x.
+    #[error(
+        "the processor has no VT-x (CPUID.1:ECX bit 5 is 0): use an Intel processor with VT-x, or, in a virtual machine, turn nested virtualization on"
+    )]
     NoVmx,
     /// VT-x is locked off.
+    #[error(
+        "VT-x is locked off by the firmware (IA32_FEATURE_CONTROL): enable \"Intel Virtualization Technology\" in the firmware's setup, then switch off and on"
+    )]
     LockedOff,
     /// No secondary controls, so no EPT.
+    #[error("VT-x of this processor is too old: it has no secondary controls, so neither EPT nor unrestricted guest")]
     NoSecondary,
     /// No EPT.
+    #[error("VT-x of this processor has no EPT (extended page tables): a newer processor is needed")]
     NoEpt,
     /// No unrestricted guest.
+    #[error("VT-x of this processor has no unrestricted guest: a newer processor is needed (Westmere, 2010, or later)")]
     NoUnrestricted,
     /// EPT lacks something.
+    #[error("EPT of this processor lacks {0}: a newer processor is needed")]
     EptFeature(&'static str),
     /// A required control is missing.
+    #[error("VT-x of this processor does not do: {} (missing {:#x}, stuck {:#x})", .0.name, .0.missing, .0.stuck)]
     Control(Missing),
-}
-
-impl fmt::Display for Lack {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::NoVmx => f.write_str(
-                "the processor has no VT-x (CPUID.1:ECX bit 5 is 0): use an Intel processor with VT-x, or, in a virtual machine, turn nested virtualization on",
-            ),
-            Self::LockedOff => f.write_str(
-                "VT-x is locked off by the firmware (IA32_FEATURE_CONTROL): enable \"Intel Virtualization Technology\" in the firmware's setup, then switch off and on",
-            ),
-            Self::NoSecondary => f.write_str("VT-x of this processor is too old: it has no secondary controls, so neither EPT nor unrestricted guest"),
-            Self::NoEpt => f.write_str("VT-x of this processor has no EPT (extended page tables): a newer processor is needed"),
-            Self::NoUnrestricted => f.write_str("VT-x of this processor has no unrestricted guest: a newer processor is needed (Westmere, 2010, or later)"),
-            Self::EptFeature(what) => write!(f, "EPT of this processor lacks {what}: a newer processor is needed"),
-            Self::Control(missing) => {
-                write!(f, "VT-x of this processor does not do: {} ", missing.name)?;
-                write!(f, "(missing {:#x}, stuck {:#x})", missing.missing, missing.stuck)
-            }
-        }
-    }
 }
 
 /// Checks the processor.
