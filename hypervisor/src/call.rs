@@ -54,10 +54,7 @@ fn answer(cpu: &mut Cpu, call: Call) -> Answer {
         Call::CreateVirtualCpu => value(virtual_cpu::create::create(cpu, rdi, HostPhysical::new(rsi))),
         Call::DestroyVirtualCpu => done(virtual_cpu::create::destroy(cpu, rdi)),
         Call::UpdateEpt => match list::<EptEntry>(cpu, rsi, rdx) {
-            Ok(list) => {
-                let (applied, result) = machine::update_ept(cpu, rdi, list);
-                (result.err().unwrap_or(Status::Ok), Some(applied))
-            }
+            Ok(list) => machine::update_ept(cpu, rdi, list),
             Err(status) => (status, Some(0)),
         },
         Call::SetPolicy => match Kind::try_read_from_bytes(&rsi.to_le_bytes()) {

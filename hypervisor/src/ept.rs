@@ -35,6 +35,22 @@ pub trait Tables {
     fn release(&mut self, host: HostPhysical, frames: u64);
 }
 
+/// Says what leaves may map, and with which bits; sees every leaf come and go.
+pub trait Leaves {
+    /// As [`Tables::share`].
+    fn share(&mut self, host: HostPhysical, frames: u64) -> Result<u64, Status>;
+    /// As [`Tables::release`].
+    fn release(&mut self, host: HostPhysical, frames: u64);
+}
+
+/// Leaves that all have the same bits, and that nobody counts.
+impl Leaves for u64 {
+    fn share(&mut self, _: HostPhysical, _: u64) -> Result<u64, Status> {
+        Ok(*self)
+    }
+    fn release(&mut self, _: HostPhysical, _: u64) {}
+}
+
 /// A tree of tables.
 #[derive(Debug)]
 pub struct Ept {

@@ -15,6 +15,8 @@
 use protocols::address::{HostPhysical, PAGE_SIZE};
 use protocols::machine::Status;
 
+use crate::ept::{Leaves, UNCACHEABLE, WRITE_BACK};
+
 /// The count at which a frame sticks.
 pub const STUCK: u8 = 0x7f;
 const LOW_BITS: u64 = 0x0101_0101_0101_0101;
@@ -38,15 +40,6 @@ pub enum Class {
     StatePage = 0x84,
     /// Not memory: device space, or nothing.
     NotMemory = 0xff,
-}
-
-/// What a shareable range consists of.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Sort {
-    /// Memory.
-    Memory,
-    /// Device space.
-    Device,
 }
 
 /// The frame table.
@@ -76,11 +69,6 @@ impl<'a> FrameTable<'a> {
         if let Some(range) = self.bytes.get_mut(first..last) {
             range.fill(class as u8);
         }
-    }
-
-    /// Whether the frame at `address` is of `class`.
-    pub fn is(&self, address: HostPhysical, class: Class) -> bool {
-        self.is_number(address.get() / PAGE_SIZE, class)
     }
 
     /// Whether frame `number` is of `class`.
@@ -116,33 +104,35 @@ impl<'a> FrameTable<'a> {
             *byte = class as u8;
         }
     }
+}
 
+impl Leaves for FrameTable<'_> {
     /// Counts one more mapping of `count` frames from `address` on in a machine's EPT, all of them or none. They must
-    /// be all the kernel's memory, or all device space.
-    pub fn share(&mut self, address: HostPhysical, count: u64) -> Result<Sort, Status> {
+    /// be all the kernel's memory, or all device space: the memory type tells.
+    fn share(&mut self, address: HostPhysical, count: u64) -> Result<u64, Status> {
         let first = address.get() / PAGE_SIZE;
         let last = first.checked_add(count).filter(|&last| last <= self.limit).ok_or(Status::BadAddress)?;
         let length = self.bytes.len() as u64;
         if first >= length {
-            return Ok(Sort::Device);
+            return Ok(UNCACHEABLE);
         }
         let Some(bytes) = self.bytes.get_mut(first as usize..last.min(length) as usize) else {
             return Err(Status::BadAddress);
         };
         if bytes.first() == Some(&(Class::NotMemory as u8)) {
             let device = bytes.iter().all(|&byte| byte == Class::NotMemory as u8);
-            return if device { Ok(Sort::Device) } else { Err(Status::BadAddress) };
+            return if device { Ok(UNCACHEABLE) } else { Err(Status::BadAddress) };
         }
         if last > length {
             return Err(Status::BadAddress);
         }
         check(bytes)?;
         add(bytes);
-        Ok(Sort::Memory)
+        Ok(WRITE_BACK)
     }
 
     /// Takes back what [`Self::share`] counted.
-    pub fn release(&mut self, address: HostPhysical, count: u64) {
+    fn release(&mut self, address: HostPhysical, count: u64) {
         let first = ((address.get() / PAGE_SIZE) as usize).min(self.bytes.len());
         let last = (first + count as usize).min(self.bytes.len());
         let (head, words, tail) = words(&mut self.bytes[first..last]);
@@ -184,14 +174,8 @@ fn words(bytes: &mut [u8]) -> (&mut [u8], &mut [[u8; 8]], &mut [u8]) {
 /// Whether all frames are the kernel's.
 fn check(bytes: &mut [u8]) -> Result<(), Status> {
     let (head, words, tail) = words(bytes);
-    let mut all = 0;
-    for byte in head.iter().chain(tail.iter()) {
-        all |= *byte;
-    }
-    let mut all_words = 0;
-    for word in words.iter() {
-        all_words |= u64::from_le_bytes(*word);
-    }
+    let all = head.iter().chain(tail.iter()).fold(0, |all, byte| all | byte);
+    let all_words = words.iter().fold(0, |all, word| all | u64::from_le_bytes(*word));
     if all_words & HIGH_BITS == 0 && all < 0x80 {
         return Ok(());
     }
@@ -232,13 +216,13 @@ mod tests {
     fn shared_frames_are_not_taken_and_taken_frames_not_shared() {
         let mut bytes = [0; 64];
         let mut table = table(&mut bytes);
-        assert_eq!(table.share(frame(8), 16), Ok(Sort::Memory));
+        assert_eq!(table.share(frame(8), 16), Ok(WRITE_BACK));
         assert_eq!(table.take(frame(9), Class::Donated), Err(Status::FrameInUse));
         assert_eq!(table.take(frame(3), Class::Donated), Ok(()));
         assert_eq!(table.share(frame(0), 8), Err(Status::FrameInUse));
         table.release(frame(8), 16);
         assert_eq!(table.take(frame(9), Class::Machine), Ok(()));
-        assert!(table.is(frame(9), Class::Machine));
+        assert!(table.is_number(9, Class::Machine));
     }
 
     #[test]
@@ -250,7 +234,7 @@ mod tests {
         assert_eq!(table.take(frame(16), Class::Donated), Err(Status::BadAddress));
         assert_eq!(table.take(HostPhysical::new(0x123), Class::Donated), Err(Status::BadAddress));
         assert_eq!(table.share(frame(60), 8), Err(Status::BadAddress), "half memory, half device space");
-        assert_eq!(table.share(frame(64), 8), Ok(Sort::Device));
+        assert_eq!(table.share(frame(64), 8), Ok(UNCACHEABLE));
         assert_eq!(table.share(frame(1 << 28), 1), Err(Status::BadAddress), "beyond the processor");
         assert_eq!(table.share(frame((1 << 28) - 1), u64::MAX), Err(Status::BadAddress));
     }
@@ -280,7 +264,7 @@ mod tests {
                     let inside = start + count <= 64;
                     let result = table.share(frame(start), count);
                     if inside && start < 64 {
-                        prop_assert_eq!(result, Ok(Sort::Memory));
+                        prop_assert_eq!(result, Ok(WRITE_BACK));
                         for byte in &mut model[start as usize..(start + count) as usize] {
                             *byte = (*byte + 1).min(STUCK);
                         }

@@ -63,14 +63,14 @@ impl KernelMemory {
     }
 
     fn add(&mut self, start: u64, end: u64, memory_type: u64) -> Result<(), Status> {
-        let mut tables = ChainTables { chain: &mut self.pool, leaves: memory_type };
+        let mut tables = ChainTables { chain: &mut self.pool, leaves: &mut { memory_type } };
         let length = end.saturating_sub(start);
         self.ept.map(&mut tables, GuestPhysical::new(start), HostPhysical::new(start), length, ALL_RIGHTS).map(|_| ())
     }
 
     /// Takes a frame out of the kernel's reach. [`Self::flush`] must follow before the monitor relies on it.
     pub fn remove(&mut self, frame: HostPhysical) -> Result<(), Status> {
-        let mut tables = ChainTables { chain: &mut self.pool, leaves: WRITE_BACK };
+        let mut tables = ChainTables { chain: &mut self.pool, leaves: &mut { WRITE_BACK } };
         self.ept.unmap(&mut tables, GuestPhysical::new(frame.get()), PAGE_SIZE).map(|_| ())
     }
 

@@ -32,16 +32,9 @@ pub struct Machine {
     /// Its first virtual CPU's identifier, 0 for none.
     pub first: u64,
     /// It is being destroyed: nothing else is done with it.
-    ending: bool,
+    pub ending: bool,
     /// All is taken down but the control frame.
     bare: bool,
-}
-
-impl Machine {
-    /// Whether it is being destroyed.
-    pub fn is_ending(&self) -> bool {
-        self.ending
-    }
 }
 
 /// The machine `id`, if it is not being destroyed.
@@ -52,27 +45,18 @@ fn find(cpu: &mut Cpu, id: u64) -> Result<(&mut Machine, &mut FrameTable<'static
 
 /// Takes the frames of a list from the kernel, all or none.
 fn take(cpu: &mut Cpu, list: KernelList) -> Result<Chain, Status> {
-    for index in 0..list.count() {
-        let frame = HostPhysical::new(list.read(index));
+    // The list itself may lie in a frame that the kernel donates with it: read it before anything is written. Inside a
+    // page it has at most 512 words.
+    let frames: heapless::Vec<_, 512> = (0..list.count()).map(|index| HostPhysical::new(list.read(index))).collect();
+    for (index, &frame) in frames.iter().enumerate() {
         let taken = cpu
             .frames
             .take(frame, Class::Donated)
             .and_then(|()| cpu.kernel_memory.remove(frame).inspect_err(|_| cpu.frames.set(frame, Class::Kernel)));
         if let Err(status) = taken {
-            for index in (0..index).rev() {
-                let frame = HostPhysical::new(list.read(index));
-                cpu.frames.set(frame, Class::Kernel);
-                // The tables for this frame are there: it was mapped before.
-                let _ = cpu.kernel_memory.restore(frame);
-            }
+            frames[..index].iter().for_each(|&frame| return_to_kernel(cpu, frame));
             return Err(status);
         }
-    }
-    // The list itself may lie in a frame that the kernel donates with it: read it before anything is written.
-    let mut frames = heapless::Vec::<HostPhysical, 512>::new();
-    for index in 0..list.count() {
-        // A list inside a page has at most 512 words.
-        let _ = frames.push(HostPhysical::new(list.read(index)));
     }
     cpu.kernel_memory.flush();
     let mut chain = Chain::EMPTY;
@@ -81,6 +65,13 @@ fn take(cpu: &mut Cpu, list: KernelList) -> Result<Chain, Status> {
         unsafe { chain.push(frame) };
     }
     Ok(chain)
+}
+
+/// Gives a frame back to the kernel.
+fn return_to_kernel(cpu: &mut Cpu, frame: HostPhysical) {
+    cpu.frames.set(frame, Class::Kernel);
+    // The tables for this frame are there: it was mapped before.
+    let _ = cpu.kernel_memory.restore(frame);
 }
 
 /// [`protocols::machine::Call::CreateMachine`]: returns the identifier.
@@ -96,7 +87,7 @@ pub fn create(cpu: &mut Cpu, list: KernelList) -> Result<u64, Status> {
     let machine = Machine { root, policy, bitmap, free, first: 0, ending: false, bare: false };
     let id = control.get() / PAGE_SIZE;
     // SAFETY: the frames were just taken out of the chain.
-    unsafe { cpu.objects.place_machine(&mut cpu.frames, control, machine) };
+    unsafe { cpu.objects.place(&mut cpu.frames, control, machine) };
     if let Some((_, bitmap)) = cpu.objects.policy(&cpu.frames, id) {
         policy::initialise_bitmap(bitmap);
     }
@@ -117,7 +108,7 @@ pub fn donate(cpu: &mut Cpu, id: u64, list: KernelList) -> Result<(), Status> {
 
 /// [`protocols::machine::Call::DonatedFrames`].
 pub fn donated_frames(cpu: &mut Cpu, id: u64) -> Result<u64, Status> {
-    find(cpu, id).map(|(machine, _)| machine.free.len())
+    find(cpu, id).map(|(machine, _)| machine.free.count)
 }
 
 /// Checks an entry of an EPT batch. What it maps is checked when it is mapped.
@@ -136,13 +127,13 @@ fn check(entry: &EptEntry) -> Result<(), Status> {
     }
 }
 
-/// [`protocols::machine::Call::UpdateEpt`]: returns how many entries were applied. The entry that was refused may have
+/// [`protocols::machine::Call::UpdateEpt`]: returns the status and how many entries were applied. The entry that was refused may have
 /// been applied in part, up to the frame that was refused; applying it again is harmless.
-pub fn update_ept(cpu: &mut Cpu, id: u64, list: KernelList) -> (u64, Result<(), Status>) {
+pub fn update_ept(cpu: &mut Cpu, id: u64, list: KernelList) -> (Status, Option<u64>) {
     let huge = cpu.support.huge_ept;
     let (machine, frames) = match find(cpu, id) {
         Ok(found) => found,
-        Err(status) => return (0, Err(status)),
+        Err(status) => return (status, Some(0)),
     };
     let ept = Ept::new(machine.root, huge);
     let mut tables = ChainTables { chain: &mut machine.free, leaves: frames };
@@ -168,7 +159,7 @@ pub fn update_ept(cpu: &mut Cpu, id: u64, list: KernelList) -> (u64, Result<(), 
         // The pointer is valid: it cannot fail.
         let _ = instruction::invept(Ept::pointer(machine.root));
     }
-    (applied, result)
+    (result.err().unwrap_or(Status::Ok), Some(applied))
 }
 
 /// [`protocols::machine::Call::SetPolicy`].
@@ -197,8 +188,7 @@ pub fn set_policy(cpu: &mut Cpu, id: u64, kind: Kind, address: u64, count: u64) 
 pub fn destroy(cpu: &mut Cpu, id: u64, list: KernelList) -> Result<u64, Status> {
     let Some(machine) = cpu.objects.machine(&cpu.frames, id) else {
         // Gone, which a repeated call may find, or never there.
-        let gone =
-            id.checked_mul(PAGE_SIZE).is_some_and(|address| cpu.frames.is(HostPhysical::new(address), Class::Kernel));
+        let gone = cpu.frames.is_number(id, Class::Kernel);
         return if gone { Ok(0) } else { Err(Status::NoObject) };
     };
     machine.ending = true;
@@ -247,9 +237,7 @@ fn give_back(cpu: &mut Cpu, id: u64, list: KernelList) -> (u64, bool) {
             }
             None => break,
         };
-        cpu.frames.set(frame, Class::Kernel);
-        // The tables for this frame are there: it was mapped before.
-        let _ = cpu.kernel_memory.restore(frame);
+        return_to_kernel(cpu, frame);
         list.write(given, frame.get());
         given += 1;
     }

@@ -11,8 +11,8 @@ use protocols::machine::Status;
 use protocols::virtual_cpu::VirtualCpuState;
 use zerocopy::FromBytes;
 
-use crate::ept::{self, Tables};
-use crate::frames::{Class, FrameTable, Sort};
+use crate::ept::{Leaves, Tables};
+use crate::frames::{Class, FrameTable};
 use crate::machine::Machine;
 use crate::policy::Policy;
 use crate::virtual_cpu::VirtualCpu;
@@ -25,7 +25,8 @@ fn pointer<T>(address: HostPhysical) -> *mut T {
 #[derive(Debug, Default)]
 pub struct Chain {
     head: u64,
-    count: u64,
+    /// How many frames it holds.
+    pub count: u64,
     fresh: u64,
     fresh_end: u64,
 }
@@ -38,16 +39,6 @@ impl Chain {
     pub fn of_region(region: crate::physical::Region) -> Self {
         let start = region.start().get();
         Self { head: 0, count: region.length() / PAGE_SIZE, fresh: start, fresh_end: start + region.length() }
-    }
-
-    /// How many frames it holds.
-    pub fn len(&self) -> u64 {
-        self.count
-    }
-
-    /// Whether it holds none.
-    pub fn is_empty(&self) -> bool {
-        self.count == 0
     }
 
     /// Adds a frame.
@@ -94,42 +85,13 @@ pub(crate) fn write_entry(table: HostPhysical, index: usize, entry: u64) {
     unsafe { pointer::<u64>(table).add(index & 511).write_volatile(entry) };
 }
 
-/// Says what leaves may map, and with which bits; sees every leaf come and go.
-pub trait Leaves {
-    /// As [`Tables::share`].
-    fn share(&mut self, host: HostPhysical, frames: u64) -> Result<u64, Status>;
-    /// As [`Tables::release`].
-    fn release(&mut self, host: HostPhysical, frames: u64);
-}
-
-/// Leaves that all have the same bits, and that nobody counts.
-impl Leaves for u64 {
-    fn share(&mut self, _: HostPhysical, _: u64) -> Result<u64, Status> {
-        Ok(*self)
-    }
-    fn release(&mut self, _: HostPhysical, _: u64) {}
-}
-
-/// Leaves of machines' EPTs.
-impl Leaves for &mut FrameTable<'_> {
-    fn share(&mut self, host: HostPhysical, frames: u64) -> Result<u64, Status> {
-        Ok(match FrameTable::share(self, host, frames)? {
-            Sort::Memory => ept::WRITE_BACK,
-            Sort::Device => ept::UNCACHEABLE,
-        })
-    }
-    fn release(&mut self, host: HostPhysical, frames: u64) {
-        FrameTable::release(self, host, frames);
-    }
-}
-
 /// Tables in frames from a chain.
 #[derive(Debug)]
 pub struct ChainTables<'a, L> {
     /// Where tables come from and go to.
     pub chain: &'a mut Chain,
     /// What they map.
-    pub leaves: L,
+    pub leaves: &'a mut L,
 }
 
 impl<L: Leaves> Tables for ChainTables<'_, L> {
@@ -156,7 +118,8 @@ impl<L: Leaves> Tables for ChainTables<'_, L> {
 }
 
 /// A type that may lie in a control frame.
-trait Content {
+pub trait Content {
+    /// The class of such a frame.
     const CLASS: Class;
 }
 
@@ -201,8 +164,13 @@ impl Objects {
         frames.is_number(id, T::CLASS).then(|| unsafe { &mut *pointer::<T>(HostPhysical::new(id * PAGE_SIZE)) })
     }
 
-    fn place<T: Content>(&mut self, frames: &mut FrameTable, frame: HostPhysical, value: T) {
-        // SAFETY: the caller, in this module's crate, gives a donated frame that nothing else uses.
+    /// Turns `frame` into the control frame of `value`.
+    ///
+    /// # Safety
+    /// The frame is donated and in no chain. So are those of policy, zeroed, and MSR bitmap that a machine names; a
+    /// virtual CPU names a state page of the class [`Class::StatePage`] and the policy of a machine that outlives it.
+    pub unsafe fn place<T: Content>(&mut self, frames: &mut FrameTable, frame: HostPhysical, value: T) {
+        // SAFETY: the caller's promise.
         unsafe { pointer::<T>(frame).write(value) };
         frames.set(frame, T::CLASS);
     }
@@ -215,23 +183,6 @@ impl Objects {
     /// The virtual CPU with identifier `id`.
     pub fn virtual_cpu(&mut self, frames: &FrameTable, id: u64) -> Option<&mut VirtualCpu> {
         self.content(frames, id)
-    }
-
-    /// Turns `frame`, just taken by the machine, into its control frame.
-    ///
-    /// # Safety
-    /// The frame is donated and in no chain, and so are those of policy, zeroed, and MSR bitmap that `machine` names.
-    pub unsafe fn place_machine(&mut self, frames: &mut FrameTable, frame: HostPhysical, machine: Machine) {
-        self.place(frames, frame, machine);
-    }
-
-    /// Turns `frame`, out of its machine's chain, into the control frame of a virtual CPU.
-    ///
-    /// # Safety
-    /// The frame is donated and in no chain; `value` names a state page of the class [`Class::StatePage`] and the
-    /// policy frame of a machine that outlives it.
-    pub unsafe fn place_virtual_cpu(&mut self, frames: &mut FrameTable, frame: HostPhysical, value: VirtualCpu) {
-        self.place(frames, frame, value);
     }
 
     /// Policy and MSR bitmap of a machine.

@@ -104,11 +104,6 @@ impl Pixels {
         Self { start: ptr::with_exposed_provenance_mut(start as usize), length }
     }
 
-    /// Sets the byte at `index`, if there is one.
-    pub fn set(&mut self, index: usize, value: u8) {
-        self.fill(index, 1, value);
-    }
-
     /// Sets the bytes from `index` on that there are.
     pub fn fill(&mut self, index: usize, count: usize, value: u8) {
         for index in index..index.saturating_add(count).min(self.length) {

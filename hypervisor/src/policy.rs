@@ -167,11 +167,7 @@ fn set_exit(bitmap: &mut [u8; 4096], msr: u32, exits: bool) {
     };
     let (at, bit) = (base + (msr as usize & 0x1fff) / 8, 1u8 << (msr % 8));
     for at in [at, at + 2048] {
-        if exits {
-            bitmap[at] |= bit;
-        } else {
-            bitmap[at] &= !bit;
-        }
+        bitmap[at] = bitmap[at] & !bit | if exits { bit } else { 0 };
     }
 }
 

@@ -3,7 +3,7 @@
 //! Safe to call: only the serial port and power and reset ports can be named, and none of them reaches memory that Rust
 //! owns.
 
-use core::arch::asm;
+use x86::io;
 
 /// A port that the monitor may use.
 #[derive(Clone, Copy, Debug)]
@@ -29,29 +29,25 @@ impl Port {
 
     /// Reads a byte.
     pub fn read(self) -> u8 {
-        let value: u8;
         // SAFETY: see the module: none of the ports that can be named affects memory.
-        unsafe { asm!("in al, dx", in("dx") self.0, out("al") value, options(nomem, nostack, preserves_flags)) };
-        value
+        unsafe { io::inb(self.0) }
     }
 
     /// Writes a byte.
     pub fn write(self, value: u8) {
         // SAFETY: as in `read`.
-        unsafe { asm!("out dx, al", in("dx") self.0, in("al") value, options(nomem, nostack, preserves_flags)) };
+        unsafe { io::outb(self.0, value) }
     }
 
     /// Reads a 16-bit word.
     pub fn read_word(self) -> u16 {
-        let value: u16;
         // SAFETY: as in `read`.
-        unsafe { asm!("in ax, dx", in("dx") self.0, out("ax") value, options(nomem, nostack, preserves_flags)) };
-        value
+        unsafe { io::inw(self.0) }
     }
 
     /// Writes a 16-bit word.
     pub fn write_word(self, value: u16) {
         // SAFETY: as in `read`.
-        unsafe { asm!("out dx, ax", in("dx") self.0, in("ax") value, options(nomem, nostack, preserves_flags)) };
+        unsafe { io::outw(self.0, value) }
     }
 }

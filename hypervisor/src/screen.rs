@@ -63,8 +63,8 @@ impl Screen {
         match self.mode {
             Mode::Text => {
                 for column in 0..self.columns {
-                    self.memory.set(row * self.pitch + 2 * column, b' ');
-                    self.memory.set(row * self.pitch + 2 * column + 1, 7);
+                    self.memory.fill(row * self.pitch + 2 * column, 1, b' ');
+                    self.memory.fill(row * self.pitch + 2 * column + 1, 1, 7);
                 }
             }
             Mode::Pixels(_) => self.memory.fill(row * LINE * self.pitch, LINE * self.pitch, 0),
@@ -73,7 +73,7 @@ impl Screen {
 
     fn draw(&mut self, byte: u8) {
         match self.mode {
-            Mode::Text => self.memory.set(self.row * self.pitch + 2 * self.column, byte),
+            Mode::Text => self.memory.fill(self.row * self.pitch + 2 * self.column, 1, byte),
             Mode::Pixels(size) => {
                 let glyph = BASIC_LEGACY.get(usize::from(byte)).unwrap_or(&[0x7e; GLYPH]);
                 for line in 0..LINE {

@@ -1,21 +1,21 @@
 //! The monitor's start: from the boot loader's hand-over to the kernel's first instruction, each step with a line in the
 //! boot log and each thing that can be wrong with its own message.
 
-use protocols::address::PAGE_SIZE;
+use protocols::address::{LARGE_PAGE_SIZE as LARGE, PAGE_SIZE};
 use protocols::boot_info::Module;
 use protocols::virtual_cpu::register::RDI;
 
 use crate::boot::image::{self, Image};
 use crate::boot::map::Kind;
 use crate::boot::multiboot::{self, Boot};
-use crate::boot::prepare::{self, Paging};
+use crate::boot::prepare;
 use crate::boot::tables::{PageTables, tables_needed};
 use crate::console::{self, report};
 use crate::cpu::Cpu;
 use crate::frames::{Class, FrameTable};
 use crate::kernel_memory::{self, KernelMemory};
 use crate::objects::{Chain, Objects};
-use crate::physical::{self, Claims, Region};
+use crate::physical::{self, Claims};
 use crate::register;
 use crate::stop::stop;
 use crate::vmx::controls::{Pin, Secondary};
@@ -28,7 +28,6 @@ use crate::{interrupt, kernel, power};
 
 /// The least memory Nestor starts in.
 const MINIMUM_MEMORY: u64 = 64 << 20;
-const LARGE: u64 = 2 << 20;
 
 /// Starts everything; called once, by the entry code.
 pub fn run(magic: u32, information: u32, started: u64) -> ! {
@@ -51,42 +50,44 @@ pub fn run(magic: u32, information: u32, started: u64) -> ! {
         let total = boot.map.total() >> 20;
         stop(format_args!("too little memory: {total} MiB found, {} MiB needed at least", MINIMUM_MEMORY >> 20));
     }
-    if boot.map.paint(start.0, start.1, Kind::Monitor).is_err() {
-        stop(format_args!("{}", multiboot::Problem::Fragmented));
+    if let Err(full) = boot.map.paint(start.0, start.1, Kind::Monitor) {
+        stop(format_args!("{full}"));
     }
     report("memory", format_args!("{} MiB, up to {:#x}", boot.map.total() >> 20, ends));
     // SAFETY: the map holds what the boot loader says is free, without the monitor and the modules.
     let mut claims = unsafe { Claims::new(boot.map.clone()) };
     let image = kernel_image(&boot);
     map_all_memory(&mut claims, ends);
-    let region = claims.claim(monitor_size(&support, ends), LARGE, Kind::Monitor, true);
-    let own = region.and_then(|region| Own::divide(region, &support, ends));
-    let own = own.unwrap_or_else(|| too_little("the monitor's tables"));
+    let pool_size = kernel_memory::pool_size(support.width, support.huge_ept, ends);
+    let mut claim = |length| {
+        let region = claims.claim(length, PAGE_SIZE, Kind::Monitor, true);
+        region.unwrap_or_else(|| too_little("the monitor's tables"))
+    };
+    let (pool, frames) = (claim(pool_size), claim(FrameTable::size_for(ends)));
+    let (vmxon, vmcs, bitmap) = (claim(PAGE_SIZE), claim(PAGE_SIZE), claim(PAGE_SIZE));
     let soft_off = boot.rsdp.as_ref().is_some_and(|rsdp| power::read_tables(rsdp));
     report("power-off", format_args!("{}", if soft_off { "by ACPI" } else { "no ACPI tables: not on real machines" }));
-    let paging = Paging { huge: support.huge_pages, no_execute: support.no_execute };
-    let prepared = prepare::kernel(&mut claims, &image, paging).unwrap_or_else(|| too_little("the kernel"));
-    boot.map = claims.map().clone();
-    let (start, cut) = prepare::information(prepared, &boot, &boot.map, started);
+    let prepared = prepare::kernel(&mut claims, &image, &support, &boot, started);
+    let (start, cut) = prepared.unwrap_or_else(|| too_little("the kernel"));
     if cut {
         report("warning", format_args!("more memory ranges than fit: small free ones are not used"));
     }
     report("kernel", format_args!("{} KiB at {:#x}, entry {:#x}", image.size >> 10, start.image.get(), start.entry));
 
-    let mut frames = FrameTable::new(own.frames, support.width);
-    for range in boot.map.ranges() {
+    let mut frames = FrameTable::new(frames.into_bytes(), support.width);
+    for range in claims.map().ranges() {
         let class = if range.kind == Kind::Monitor { Class::Monitor } else { Class::Kernel };
         frames.assign(range.start, range.end, class);
     }
-    let pool = Chain::of_region(own.pool);
-    let kernel_memory = KernelMemory::build(pool, &boot.map, support.width, support.huge_ept);
+    let pool = Chain::of_region(pool);
+    let kernel_memory = KernelMemory::build(pool, claims.map(), support.width, support.huge_ept);
     let kernel_memory = kernel_memory.unwrap_or_else(|_| too_little("the kernel's EPT"));
-    if host::enable(&support, own.vmxon).is_err() {
+    if host::enable(&support, vmxon).is_err() {
         stop(format_args!("VMXON failed: is another hypervisor running?"));
     }
-    let kernel_vmcs = host::prepare_frame(own.vmcs, support.revision);
-    let bitmap = own.bitmap.start();
-    own.bitmap.into_bytes();
+    let kernel_vmcs = host::prepare_frame(vmcs, support.revision);
+    let bitmap_at = bitmap.start();
+    bitmap.into_bytes();
     // SAFETY: the VMCS is a frame of the monitor's with the revision in place; the kernel's EPT leaves out everything
     // that the map calls the monitor's.
     unsafe {
@@ -96,7 +97,7 @@ pub fn run(magic: u32, information: u32, started: u64) -> ! {
         if !instruction::fields_exist() {
             stop(format_args!("VT-x of this processor lacks a VMCS field: a newer processor is needed"));
         }
-        kernel::write_vmcs(&support, &start, kernel_memory.pointer(), bitmap);
+        kernel::write_vmcs(&support, &start, kernel_memory.pointer(), bitmap_at);
     }
     kernel_memory.flush();
     let mut registers = [0; 16];
@@ -172,33 +173,6 @@ fn kernel_image(boot: &Boot) -> Image<'static> {
     match image::check(bytes(kernel)) {
         Ok(image) => image,
         Err(damage) => stop(format_args!("boot module `kernel` is damaged: {damage}")),
-    }
-}
-
-/// The monitor's own memory, beside its image.
-struct Own {
-    vmxon: Region,
-    vmcs: Region,
-    bitmap: Region,
-    frames: &'static mut [u8],
-    pool: Region,
-}
-
-fn monitor_size(support: &Support, top: u64) -> u64 {
-    let frames = FrameTable::size_for(top).next_multiple_of(PAGE_SIZE);
-    let pool = kernel_memory::pool_size(support.width, support.huge_ept, top);
-    3 * PAGE_SIZE + frames + pool
-}
-
-impl Own {
-    fn divide(mut region: Region, support: &Support, top: u64) -> Option<Self> {
-        Some(Self {
-            vmxon: region.take(PAGE_SIZE)?,
-            vmcs: region.take(PAGE_SIZE)?,
-            bitmap: region.take(PAGE_SIZE)?,
-            frames: region.take(FrameTable::size_for(top))?.into_bytes(),
-            pool: region.take(kernel_memory::pool_size(support.width, support.huge_ept, top))?,
-        })
     }
 }
 

@@ -10,7 +10,6 @@ const WORDS: usize = 1 << 10;
 #[derive(Debug)]
 pub struct Vpids {
     used: [u64; WORDS],
-    hint: usize,
 }
 
 impl Default for Vpids {
@@ -18,19 +17,16 @@ impl Default for Vpids {
     fn default() -> Self {
         let mut used = [0; WORDS];
         used[0] = 0b11;
-        Self { used, hint: 0 }
+        Self { used }
     }
 }
 
 impl Vpids {
     /// A VPID that no translation is tagged with; 0 if all are in use: such a virtual CPU runs without.
     pub fn allocate(&mut self) -> u16 {
-        let count = self.used.len();
-        let free = (self.hint..count).chain(0..self.hint).find(|&word| self.used[word] != u64::MAX);
-        let Some(word) = free else { return 0 };
+        let Some(word) = self.used.iter().position(|&word| word != u64::MAX) else { return 0 };
         let bit = self.used[word].trailing_ones();
         self.used[word] |= 1 << bit;
-        self.hint = word;
         let vpid = (word as u32 * 64 + bit) as u16;
         // Single-context INVVPID exists wherever VPIDs are used, and the VPID is not 0: it cannot fail.
         let _ = instruction::invvpid(vpid);

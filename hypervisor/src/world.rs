@@ -13,6 +13,7 @@
 use core::arch::{asm, naked_asm};
 use core::cell::UnsafeCell;
 use core::mem::{MaybeUninit, offset_of};
+use core::ptr;
 
 use protocols::address::HostPhysical;
 use protocols::machine::Call;
@@ -62,21 +63,11 @@ macro_rules! exit_code {
     ($handler:path, [$($first:literal),*], $($operands:tt)*) => {
         naked_asm!(
             $($first,)*
-            "mov gs:[0], rax",
-            "mov gs:[8], rcx",
-            "mov gs:[16], rdx",
-            "mov gs:[24], rbx",
-            "mov gs:[40], rbp",
-            "mov gs:[48], rsi",
-            "mov gs:[56], rdi",
-            "mov gs:[64], r8",
-            "mov gs:[72], r9",
-            "mov gs:[80], r10",
-            "mov gs:[88], r11",
-            "mov gs:[96], r12",
-            "mov gs:[104], r13",
-            "mov gs:[112], r14",
-            "mov gs:[120], r15",
+            "mov gs:[0], rax", "mov gs:[8], rcx", "mov gs:[16], rdx",
+            "mov gs:[24], rbx", "mov gs:[40], rbp", "mov gs:[48], rsi",
+            "mov gs:[56], rdi", "mov gs:[64], r8", "mov gs:[72], r9",
+            "mov gs:[80], r10", "mov gs:[88], r11", "mov gs:[96], r12",
+            "mov gs:[104], r13", "mov gs:[112], r14", "mov gs:[120], r15",
             "lea rdi, [rsp + 8]",
             "jmp {handler}",
             handler = sym $handler,
@@ -125,38 +116,46 @@ unsafe extern "sysv64" fn kernel_exit() -> ! {
     )
 }
 
-/// Loads general registers and enters the guest of the current VMCS. An instruction that fails leaves the registers
-/// as loaded and goes to `$failed`, whose argument is the [`Cpu`]. The optional operand is the Cpu where the registers
-/// are not its own, so that the compiler writes to memory what was changed there.
+/// Loads the general registers at `$registers` and enters the guest of the current VMCS. An instruction that fails leaves
+/// them as loaded and goes to `$failed`, whose argument is the [`Cpu`]. `$base` holds `$registers` and is loaded last;
+/// naming `$cpu`, where the registers are not its own, makes the compiler write to memory what was changed there.
 macro_rules! enter {
-    ($instruction:literal, $registers:expr, $failed:path $(, $cpu:expr)?) => {
+    ($instruction:literal, $base:tt: [$($last:literal),*], $registers:expr, $failed:path $(, $cpu:expr)?) => {
         asm!(
-            "mov rax, [rdi]",
-            "mov rcx, [rdi + 8]",
-            "mov rdx, [rdi + 16]",
-            "mov rbx, [rdi + 24]",
-            "mov rbp, [rdi + 40]",
-            "mov rsi, [rdi + 48]",
-            "mov r8, [rdi + 64]",
-            "mov r9, [rdi + 72]",
-            "mov r10, [rdi + 80]",
-            "mov r11, [rdi + 88]",
-            "mov r12, [rdi + 96]",
-            "mov r13, [rdi + 104]",
-            "mov r14, [rdi + 112]",
-            "mov r15, [rdi + 120]",
-            "mov rdi, [rdi + 56]",
+            concat!("mov rax, [", $base, "]"), concat!("mov rdx, [", $base, " + 16]"),
+            concat!("mov rbx, [", $base, " + 24]"), concat!("mov rbp, [", $base, " + 40]"),
+            concat!("mov rsi, [", $base, " + 48]"), concat!("mov r8, [", $base, " + 64]"),
+            concat!("mov r9, [", $base, " + 72]"), concat!("mov r10, [", $base, " + 80]"),
+            concat!("mov r11, [", $base, " + 88]"), concat!("mov r12, [", $base, " + 96]"),
+            concat!("mov r13, [", $base, " + 104]"), concat!("mov r14, [", $base, " + 112]"),
+            concat!("mov r15, [", $base, " + 120]"),
+            $($last,)*
             $instruction,
             "lea rsp, [rip + {block} + {top} - 8]",
             "lea rdi, [rsp + 8]",
             "jmp {failed}",
-            in("rdi") $registers,
+            in($base) $registers,
             $(in("rsi") $cpu,)?
             block = sym BLOCK,
             top = const STACK,
             failed = sym $failed,
             options(noreturn),
         )
+    };
+}
+
+/// [`enter!`] for the kernel, whose registers are the first thing in the [`Cpu`].
+macro_rules! enter_kernel {
+    ($instruction:literal, $cpu:expr) => {
+        enter!($instruction, "rdi": ["mov rcx, [rdi + 8]", "mov rdi, [rdi + 56]"], $cpu, kernel::entry_failed)
+    };
+}
+
+/// [`enter!`] for a virtual CPU.
+macro_rules! enter_virtual_cpu {
+    ($instruction:literal, $registers:expr, $cpu:expr) => {
+        enter!($instruction, "rcx": ["mov rdi, [rcx + 56]", "mov rcx, [rcx + 8]"], $registers,
+            virtual_cpu::exit::entry_failed, $cpu)
     };
 }
 
@@ -168,7 +167,7 @@ pub unsafe fn start(cpu: Cpu) -> ! {
     // SAFETY: nothing else uses the block yet; the caller's promise for the entry.
     unsafe {
         let cpu = (*BLOCK.cpu.get()).write(cpu);
-        enter!("vmlaunch", cpu, kernel::entry_failed)
+        enter_kernel!("vmlaunch", ptr::from_mut(cpu))
     }
 }
 
@@ -179,7 +178,7 @@ pub unsafe fn start(cpu: Cpu) -> ! {
 #[inline(always)]
 pub unsafe fn resume_kernel(cpu: &mut Cpu) -> ! {
     // SAFETY: the caller's promise.
-    unsafe { enter!("vmresume", cpu, kernel::entry_failed) }
+    unsafe { enter_kernel!("vmresume", ptr::from_mut(cpu)) }
 }
 
 /// Resumes the kernel after [`Call::RunUnsaved`]: with 0, `Ok`, in RAX and anything in the other registers.
@@ -212,7 +211,7 @@ pub unsafe fn resume_kernel_unsaved(cpu: &mut Cpu) -> ! {
 #[inline(always)]
 pub unsafe fn resume(registers: *mut Registers, cpu: &mut Cpu) -> ! {
     // SAFETY: the caller's promise.
-    unsafe { enter!("vmresume", registers, virtual_cpu::exit::entry_failed, cpu) }
+    unsafe { enter_virtual_cpu!("vmresume", registers, cpu) }
 }
 
 /// As [`resume`], with a VMCS that is not launched yet.
@@ -222,5 +221,5 @@ pub unsafe fn resume(registers: *mut Registers, cpu: &mut Cpu) -> ! {
 #[inline(always)]
 pub unsafe fn launch(registers: *mut Registers, cpu: &mut Cpu) -> ! {
     // SAFETY: the caller's promise.
-    unsafe { enter!("vmlaunch", registers, virtual_cpu::exit::entry_failed, cpu) }
+    unsafe { enter_virtual_cpu!("vmlaunch", registers, cpu) }
 }

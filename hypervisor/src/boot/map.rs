@@ -2,6 +2,7 @@
 
 use protocols::address::PAGE_SIZE;
 use protocols::boot_info::RangeKind;
+use thiserror::Error;
 
 /// Most ranges a map holds.
 pub const CAPACITY: usize = 192;
@@ -32,7 +33,8 @@ pub struct Range {
 }
 
 /// The map is full.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
+#[error("the memory map has too many ranges")]
 pub struct Full;
 
 /// Sorted ranges that do not overlap; what no range names is not memory.
@@ -89,19 +91,15 @@ impl Map {
         Ok(())
     }
 
+    /// Merges range `at` with neighbours of its kind.
     fn merge(&mut self, at: usize) {
-        if at + 1 < self.ranges.len() {
-            let next = self.ranges[at + 1];
-            if next.start == self.ranges[at].end && next.kind == self.ranges[at].kind {
+        for at in [Some(at), at.checked_sub(1)].into_iter().flatten() {
+            if let Some(&[this, next]) = self.ranges.get(at..at + 2).and_then(|pair| pair.as_array())
+                && this.end == next.start
+                && this.kind == next.kind
+            {
                 self.ranges[at].end = next.end;
                 self.ranges.remove(at + 1);
-            }
-        }
-        if at > 0 {
-            let this = self.ranges[at];
-            if self.ranges[at - 1].end == this.start && self.ranges[at - 1].kind == this.kind {
-                self.ranges[at - 1].end = this.end;
-                self.ranges.remove(at);
             }
         }
     }

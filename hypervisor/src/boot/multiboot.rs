@@ -37,20 +37,14 @@ pub enum Problem {
     #[error("the boot loader gives no memory map")]
     NoMemoryMap,
     /// The memory map is more fragmented than the monitor can keep.
-    #[error("the memory map has too many ranges")]
-    Fragmented,
+    #[error(transparent)]
+    Fragmented(#[from] Full),
     /// More than [`MAX_MODULES`] modules.
     #[error("too many boot modules; at most {MAX_MODULES} are supported")]
     TooManyModules,
     /// A module's string is longer than the kernel can be told, or not UTF-8.
     #[error("the string of a boot module is not UTF-8 or longer than 47 bytes")]
     ModuleName,
-}
-
-impl From<Full> for Problem {
-    fn from(_: Full) -> Self {
-        Self::Fragmented
-    }
 }
 
 /// Reads what the boot loader left; `magic` and `information` are the EAX and EBX it entered with.

@@ -9,7 +9,8 @@ use super::image::Image;
 use super::map::{Kind, Map};
 use super::multiboot::Boot;
 use super::tables::{NO_EXECUTE, PageTables, tables_needed};
-use crate::physical::{Claims, Region};
+use crate::physical::Claims;
+use crate::vmx::support::Support;
 
 /// The kernel's first stack.
 const STACK: u64 = 16 << 10;
@@ -32,79 +33,61 @@ pub struct Start {
     pub image: HostPhysical,
 }
 
-/// The boot memory of a kernel, not yet filled.
-#[derive(Debug)]
-pub struct Prepared {
-    start: Start,
-    information: Region,
-    direct_map_end: u64,
-}
-
-/// What the processor's pages can do.
-#[derive(Clone, Copy, Debug)]
-pub struct Paging {
-    /// 1 GiB pages.
-    pub huge: bool,
-    /// EFER.NXE is set.
-    pub no_execute: bool,
-}
-
-/// Takes memory for `image` and the kernel's boot tables and fills all but the boot information. `None`: too little
-/// memory.
-pub fn kernel(claims: &mut Claims, image: &Image, paging: Paging) -> Option<Prepared> {
+/// Takes memory for `image` and the kernel's boot tables, after everything else that is claimed, and fills it. The flag
+/// says whether ranges of memory had to be left out of the boot information. `None`: too little memory.
+pub fn kernel(
+    claims: &mut Claims,
+    image: &Image,
+    support: &Support,
+    boot: &Boot,
+    started: u64,
+) -> Option<(Start, bool)> {
     let memory = claims.claim(image.size, LARGE_PAGE_SIZE, Kind::Kernel(RangeKind::Kernel), false)?;
     let image_at = memory.start();
     super::image::load(image, memory.into_bytes());
 
     let direct_map_end = claims.map().top().max(4 << 30).next_multiple_of(HUGE_PAGE_SIZE);
-    let page = if paging.huge { HUGE_PAGE_SIZE } else { LARGE_PAGE_SIZE };
+    let page = if support.huge_pages { HUGE_PAGE_SIZE } else { LARGE_PAGE_SIZE };
     let tables = 1 + tables_needed(direct_map_end, page) + tables_needed(image.size, PAGE_SIZE);
     let length = PAGE_SIZE + STACK + tables * PAGE_SIZE;
-    let mut boot = claims.claim(length, PAGE_SIZE, Kind::Kernel(RangeKind::Boot), false)?;
-    let information = boot.take(PAGE_SIZE)?;
-    let stack = boot.take(STACK)?;
+    let mut region = claims.claim(length, PAGE_SIZE, Kind::Kernel(RangeKind::Boot), false)?;
+    let information = region.take(PAGE_SIZE)?;
+    let stack = region.take(STACK)?;
     let stack_top = stack.start().get() + STACK;
     stack.into_bytes();
 
-    let mut tables = PageTables::new(boot, paging.huge)?;
-    let no_execute = if paging.no_execute { NO_EXECUTE } else { 0 };
+    let mut tables = PageTables::new(region, support.huge_pages)?;
+    let no_execute = if support.no_execute { NO_EXECUTE } else { 0 };
     tables.map(DIRECT_MAP, 0, direct_map_end, no_execute).ok()?;
     tables.map(image.base, image_at.get(), image.size, 0).ok()?;
-    let start = Start {
-        entry: image.entry,
-        stack: DIRECT_MAP + stack_top,
-        information: DIRECT_MAP + information.start().get(),
-        tables: tables.root(),
-        image: image_at,
-    };
-    Some(Prepared { start, information, direct_map_end })
-}
 
-/// Writes the boot information once all memory is placed. The flag says whether ranges had to be left out.
-pub fn information(prepared: Prepared, boot: &Boot, map: &Map, started: u64) -> (Start, bool) {
+    let information_at = information.start().get();
     let mut info = BootInfo {
         magic: MAGIC,
         version: VERSION,
-        rsdp: 0,
+        rsdp: if boot.rsdp.is_some() { information_at + RSDP_OFFSET } else { 0 },
         started,
-        direct_map_end: prepared.direct_map_end,
+        direct_map_end,
         range_count: 0,
         module_count: boot.modules.len() as u64,
         ranges: [Range::default(); MAX_RANGES],
         modules: [Module::new_zeroed(); MAX_MODULES],
     };
     info.modules[..boot.modules.len()].copy_from_slice(&boot.modules);
-    let cut = ranges(map, &mut info);
-    if boot.rsdp.is_some() {
-        info.rsdp = prepared.information.start().get() + RSDP_OFFSET;
-    }
-    let page = prepared.information.into_bytes();
+    let cut = ranges(claims.map(), &mut info);
+    let (page, rsdp_place) = information.into_bytes().split_at_mut(RSDP_OFFSET as usize);
     page[..size_of::<BootInfo>()].copy_from_slice(info.as_bytes());
     if let Some(rsdp) = &boot.rsdp {
-        let at = RSDP_OFFSET as usize;
-        page[at..at + rsdp.len()].copy_from_slice(rsdp);
+        rsdp_place[..rsdp.len()].copy_from_slice(rsdp);
     }
-    (prepared.start, cut)
+    let start = Start {
+        entry: image.entry,
+        stack: DIRECT_MAP + stack_top,
+        information: DIRECT_MAP + information_at,
+        tables: tables.root(),
+        image: image_at,
+    };
+    Some((start, cut))
 }
 
 /// Fills in the ranges; where there are too many, the smallest free ones are left out.

@@ -37,7 +37,7 @@ impl PageTables {
     /// Maps `length` bytes from `address` on, a virtual address, to those from `physical` on, with `flags` beside
     /// present and writable. All are whole pages.
     pub fn map(&mut self, address: u64, physical: u64, length: u64, flags: u64) -> Result<(), Status> {
-        let mut tables = ChainTables { chain: &mut self.chain, leaves: flags };
+        let mut tables = ChainTables { chain: &mut self.chain, leaves: &mut { flags } };
         let (address, physical) = (GuestPhysical::new(address), HostPhysical::new(physical));
         self.tree.map(&mut tables, address, physical, length, WRITABLE).map(|_| ())
     }

@@ -22,9 +22,9 @@ const MACHINE_CHECK: u32 = 1 << 18;
 
 /// [`protocols::machine::Call::CreateVirtualCpu`]: returns the identifier.
 pub fn create(cpu: &mut Cpu, machine_id: u64, state: HostPhysical) -> Result<u64, Status> {
-    let machine = cpu.objects.machine(&cpu.frames, machine_id).filter(|machine| !machine.is_ending());
+    let machine = cpu.objects.machine(&cpu.frames, machine_id).filter(|machine| !machine.ending);
     let machine = machine.ok_or(Status::NoObject)?;
-    if machine.free.len() < protocols::machine::VIRTUAL_CPU_FRAMES as u64 {
+    if machine.free.count < protocols::machine::VIRTUAL_CPU_FRAMES as u64 {
         return Err(Status::NoFrames);
     }
     cpu.frames.take(state, Class::StatePage)?;
@@ -46,7 +46,7 @@ pub fn create(cpu: &mut Cpu, machine_id: u64, state: HostPhysical) -> Result<u64
     let bitmap = machine.bitmap;
     // SAFETY: the frame is out of the chain; the state page was taken above, the policy lives as long as the machine,
     // which destroys its virtual CPUs first.
-    unsafe { cpu.objects.place_virtual_cpu(&mut cpu.frames, frame, value) };
+    unsafe { cpu.objects.place(&mut cpu.frames, frame, value) };
     crate::objects::write_entry(vmcs, 0, u64::from(cpu.support.revision));
     let id = identifier(frame);
     with_vmcs(cpu, id, true, |support, active| write_vmcs(support, active.control, active.policy.controls(), bitmap));
@@ -144,17 +144,14 @@ pub fn destroy(cpu: &mut Cpu, id: u64) -> Result<(), Status> {
 /// Takes a virtual CPU out of its machine's list.
 fn unlink(cpu: &mut Cpu, machine_id: u64, id: u64, next: u64) {
     let Some(machine) = cpu.objects.machine(&cpu.frames, machine_id) else { return };
-    if machine.first == id {
-        machine.first = next;
-        return;
-    }
     let mut at = machine.first;
-    while at != 0 {
-        let Some(control) = cpu.objects.virtual_cpu(&cpu.frames, at) else { return };
-        if control.next == id {
-            control.next = next;
-            return;
-        }
+    if at == id {
+        machine.first = next;
+    }
+    while let Some(control) = cpu.objects.virtual_cpu(&cpu.frames, at) {
         at = control.next;
+        if at == id {
+            control.next = next;
+        }
     }
 }

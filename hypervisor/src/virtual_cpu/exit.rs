@@ -9,14 +9,15 @@ use protocols::policy::{Controls, CpuidEntry};
 use protocols::virtual_cpu::register::{RAX, RBX, RCX, RDX};
 use protocols::virtual_cpu::{Event, ExitRecord, Groups, VirtualCpuState, exit_reason as reason};
 
-use super::{FAILED_ENTRY, PROTECTION, UNDEFINED, VirtualCpu, flush, inject, operand, set_window, skip, state};
+use super::{
+    FAILED_ENTRY, PROTECTION, UNDEFINED, VirtualCpu, flush, inject, operand, set_window, set_xcr0, skip, state,
+};
 use crate::cpu::Cpu;
 use crate::frames::FrameTable;
 use crate::guest_rules::{self, CODE_64, LMA, OSXSAVE, PG, SMXE, VMXE};
 use crate::interrupt;
 use crate::kernel::{self, is_ring_0};
 use crate::objects::Active;
-use crate::policy::Policy;
 use crate::register as processor;
 use crate::vmx::field::{GuestField as Guest, ReadField as Read};
 use crate::vmx::instruction::{self, vmread, vmwrite};
@@ -49,28 +50,25 @@ pub(crate) extern "sysv64" fn exit(cpu: &mut Cpu) -> ! {
     let exit_reason = vmread(Read::REASON) as u32;
     // SAFETY: `run` activated the virtual CPU that exits here, and only calls of the kernel let one go.
     let Active { state, policy, .. } = unsafe { cpu.objects.running() };
-    if exit_reason == reason::VMCALL {
-        if policy.controls().flags & Controls::VMCALL != 0 && is_ring_0() {
-            let outcome = to_kernel(state, exit_reason);
-            let next = conclude(state, outcome);
-            enter(cpu, next)
+    // Each arm ends in its own entry: so none pays for what another needs.
+    match exit_reason {
+        reason::VMCALL if policy.controls().flags & Controls::VMCALL != 0 && is_ring_0() => {
+            enter(conclude(to_kernel(exit_reason, state), state), cpu)
         }
-    } else if exit_reason == reason::IO {
-        let qualification = vmread(Read::QUALIFICATION);
-        if qualification & STRING == 0 {
+        reason::IO => {
+            let qualification = vmread(Read::QUALIFICATION);
+            if qualification & STRING != 0 {
+                other_exit(cpu, exit_reason);
+            }
             state.exit.qualification = qualification;
-            let outcome = to_kernel(state, exit_reason);
-            let next = conclude(state, outcome);
-            enter(cpu, next)
+            enter(conclude(to_kernel(exit_reason, state), state), cpu)
         }
-    } else if exit_reason == reason::CPUID
-        && let Some(entry) = policy.cpuid_at_once(state.gpr[RAX] as u32, state.gpr[RCX] as u32)
-    {
-        let outcome = answer_cpuid(state, entry);
-        let next = conclude(state, outcome);
-        enter(cpu, next)
+        reason::CPUID => match policy.cpuid_at_once(state.gpr[RAX] as u32, state.gpr[RCX] as u32) {
+            Some(entry) => enter(conclude(answer_cpuid(entry, state), state), cpu),
+            None => other_exit(cpu, exit_reason),
+        },
+        _ => other_exit(cpu, exit_reason),
     }
-    other_exit(cpu, exit_reason)
 }
 
 /// The exits that need nothing but the state page.
@@ -79,18 +77,16 @@ extern "sysv64" fn other_exit(cpu: &mut Cpu, exit_reason: u32) -> ! {
     // SAFETY: as in `exit`.
     let Active { state, policy, .. } = unsafe { cpu.objects.running() };
     let outcome = match exit_reason {
-        reason::HLT => to_kernel(state, exit_reason),
-        reason::RDMSR => match policy.constant(state.gpr[RCX] as u32) {
+        reason::HLT => to_kernel(exit_reason, state),
+        reason::RDMSR | reason::WRMSR => match policy.constant(state.gpr[RCX] as u32) {
             Some(value) => {
-                state.gpr[RAX] = value & 0xffff_ffff;
-                state.gpr[RDX] = value >> 32;
+                if exit_reason == reason::RDMSR {
+                    state.gpr[RAX] = value & 0xffff_ffff;
+                    state.gpr[RDX] = value >> 32;
+                }
                 Outcome::Done
             }
-            None => to_kernel(state, exit_reason),
-        },
-        reason::WRMSR => match policy.constant(state.gpr[RCX] as u32) {
-            Some(_) => Outcome::Done,
-            None => to_kernel(state, exit_reason),
+            None => to_kernel(exit_reason, state),
         },
         reason::EXTERNAL_INTERRUPT => Outcome::Kernel(exit_reason),
         reason::EPT_VIOLATION => {
@@ -106,8 +102,7 @@ extern "sysv64" fn other_exit(cpu: &mut Cpu, exit_reason: u32) -> ! {
         }
         _ => rare_exit(cpu, exit_reason),
     };
-    let next = conclude(state, outcome);
-    enter(cpu, next)
+    enter(conclude(outcome, state), cpu)
 }
 
 /// The exits that are rarer or more complicated.
@@ -117,8 +112,7 @@ extern "sysv64" fn rare_exit(cpu: &mut Cpu, exit_reason: u32) -> ! {
     // SAFETY: as in `exit`.
     let mut active = unsafe { cpu.objects.running() };
     let outcome = judge(exit_reason, &mut active, &cpu.frames, &cpu.support);
-    let next = conclude(active.state, outcome);
-    enter(cpu, next)
+    enter(conclude(outcome, active.state), cpu)
 }
 
 /// What comes after an exit.
@@ -131,7 +125,7 @@ enum Next {
 
 /// Completes what the state page and the VMCS hold.
 #[inline(always)]
-fn conclude(state: &mut VirtualCpuState, outcome: Outcome) -> Next {
+fn conclude(outcome: Outcome, state: &mut VirtualCpuState) -> Next {
     match outcome {
         Outcome::Done => skip(vmread(Read::INSTRUCTION_LENGTH)),
         Outcome::Resume => {}
@@ -147,7 +141,7 @@ fn conclude(state: &mut VirtualCpuState, outcome: Outcome) -> Next {
 
 /// Enters whatever comes next; the virtual CPU's VMCS is current.
 #[inline(always)]
-fn enter(cpu: &mut Cpu, next: Next) -> ! {
+fn enter(next: Next, cpu: &mut Cpu) -> ! {
     match next {
         // SAFETY: its VMCS is current, and it exited after an entry that did not fail.
         Next::Guest(registers) => unsafe { world::resume(registers, cpu) },
@@ -175,7 +169,7 @@ fn leave(cpu: &mut Cpu) -> ! {
 
 /// An exit on an instruction of which the kernel needs to know the length too.
 #[inline(always)]
-fn to_kernel(state: &mut VirtualCpuState, exit_reason: u32) -> Outcome {
+fn to_kernel(exit_reason: u32, state: &mut VirtualCpuState) -> Outcome {
     state.exit.instruction_length = vmread(Read::INSTRUCTION_LENGTH) as u32;
     Outcome::Kernel(exit_reason)
 }
@@ -196,7 +190,13 @@ fn judge(exit_reason: u32, active: &mut Active, frames: &FrameTable, support: &S
             set_window(control, false);
             return Outcome::Resume;
         }
-        reason::XSETBV => return set_xcr0(state, policy, support.xcr0),
+        reason::XSETBV => {
+            let Some(value) = set_xcr0(&state.gpr, policy.controls().xcr0_allowed & support.xcr0) else {
+                return raise(PROTECTION);
+            };
+            state.xcr0 = value;
+            return Outcome::Done;
+        }
         reason::CONTROL_REGISTER => return control_register(active, frames, support.cr4_possible),
         PREEMPTION_TIMER => {
             vmwrite(Guest::TIMER, u64::from(support.timer));
@@ -205,7 +205,7 @@ fn judge(exit_reason: u32, active: &mut Active, frames: &FrameTable, support: &S
         reason::INVD | reason::WBINVD => return Outcome::Done,
         reason::CPUID => {
             if let Some(entry) = policy.cpuid(state.gpr[RAX] as u32, state.gpr[RCX] as u32) {
-                return answer_cpuid(state, entry);
+                return answer_cpuid(entry, state);
             }
         }
         // Not allowed: `exit` would have passed it on.
@@ -258,7 +258,7 @@ fn raise(event: Event) -> Outcome {
 
 /// Answers CPUID. OSXSAVE shows the guest's own CR4.
 #[inline(always)]
-fn answer_cpuid(state: &mut VirtualCpuState, answer: &CpuidEntry) -> Outcome {
+fn answer_cpuid(answer: &CpuidEntry, state: &mut VirtualCpuState) -> Outcome {
     let mut ecx = answer.ecx;
     if answer.leaf == 1 {
         ecx = ecx & !(1 << 27) | u32::from(vmread(Guest::CR4) & OSXSAVE != 0) << 27;
@@ -268,17 +268,6 @@ fn answer_cpuid(state: &mut VirtualCpuState, answer: &CpuidEntry) -> Outcome {
     state.gpr[RCX] = u64::from(ecx);
     state.gpr[RDX] = u64::from(answer.edx);
     Outcome::Done
-}
-
-/// XSETBV: within the policy, the processor's XCR0 is the guest's from now on.
-fn set_xcr0(state: &mut VirtualCpuState, policy: &Policy, possible: u64) -> Outcome {
-    match super::set_xcr0(&state.gpr, policy.controls().xcr0_allowed & possible) {
-        Some(value) => {
-            state.xcr0 = value;
-            Outcome::Done
-        }
-        None => raise(PROTECTION),
-    }
 }
 
 /// A control register access that the masks or the controls made exit.
@@ -392,8 +381,6 @@ pub fn refuse(cpu: &mut Cpu, instruction_error: u32) -> ! {
     // SAFETY: `run` activated the virtual CPU.
     let Active { control, state, .. } = unsafe { cpu.objects.running() };
     not_entered(control, state);
-    let outcome = Outcome::Kernel(FAILED_ENTRY);
     state.exit = ExitRecord { instruction_error, ..ExitRecord::default() };
-    let next = conclude(state, outcome);
-    enter(cpu, next)
+    enter(conclude(Outcome::Kernel(FAILED_ENTRY), state), cpu)
 }

@@ -15,39 +15,44 @@ fn result(failed: u8) -> Result<(), Failed> {
     if failed == 0 { Ok(()) } else { Err(Failed) }
 }
 
-/// Enters VMX operation with the VMXON region at `region`.
-///
-/// # Safety
-/// CR0, CR4 and IA32_FEATURE_CONTROL must allow VMX; `region` is a frame that only the processor uses from now on and
-/// that starts with the VMCS revision.
-pub unsafe fn vmxon(region: HostPhysical) -> Result<(), Failed> {
-    let failed: u8;
-    // SAFETY: the caller's promise.
-    unsafe { asm!("vmxon [{}]", "setbe {}", in(reg) &region.get(), out(reg_byte) failed, options(nostack)) };
-    result(failed)
+macro_rules! frame_instruction {
+    ($(#[$doc:meta])* $name:ident) => {
+        $(#[$doc])*
+        pub unsafe fn $name(frame: HostPhysical) -> Result<(), Failed> {
+            let failed: u8;
+            // SAFETY: the caller's promise.
+            unsafe {
+                asm!(concat!(stringify!($name), " [{}]"), "setbe {}", in(reg) &frame.get(), out(reg_byte) failed,
+                    options(nostack));
+            }
+            result(failed)
+        }
+    };
 }
 
-/// Initialises the VMCS at `vmcs`, or writes it back to memory.
-///
-/// # Safety
-/// `vmcs` is a frame that only the processor uses while it is a VMCS.
-pub unsafe fn vmclear(vmcs: HostPhysical) -> Result<(), Failed> {
-    let failed: u8;
-    // SAFETY: the caller's promise.
-    unsafe { asm!("vmclear [{}]", "setbe {}", in(reg) &vmcs.get(), out(reg_byte) failed, options(nostack)) };
-    result(failed)
+frame_instruction! {
+    /// Enters VMX operation with the VMXON region at `frame`.
+    ///
+    /// # Safety
+    /// CR0, CR4 and IA32_FEATURE_CONTROL must allow VMX; the frame is one that only the processor uses from now on and
+    /// that starts with the VMCS revision.
+    vmxon
 }
 
-/// Makes the VMCS at `vmcs` current.
-///
-/// # Safety
-/// `vmcs` was initialised with [`vmclear`] and starts with the VMCS revision.
-#[inline(always)]
-pub unsafe fn vmptrld(vmcs: HostPhysical) -> Result<(), Failed> {
-    let failed: u8;
-    // SAFETY: the caller's promise.
-    unsafe { asm!("vmptrld [{}]", "setbe {}", in(reg) &vmcs.get(), out(reg_byte) failed, options(nostack)) };
-    result(failed)
+frame_instruction! {
+    /// Initialises the VMCS at `frame`, or writes it back to memory.
+    ///
+    /// # Safety
+    /// Only the processor uses the frame while it is a VMCS.
+    vmclear
+}
+
+frame_instruction! {
+    /// Makes the VMCS at `frame` current.
+    ///
+    /// # Safety
+    /// It was initialised with [`vmclear`] and starts with the VMCS revision.
+    vmptrld
 }
 
 /// Makes the VMCS at `vmcs` current, which was current before: so it cannot fail, and if it did, the processor would

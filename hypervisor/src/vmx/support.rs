@@ -134,11 +134,10 @@ pub fn check(probe: &impl Probe) -> Result<Support, Lack> {
     let vpid = ept >> 32 & 1 != 0 && ept >> 41 & 1 != 0 && possible & Secondary::ENABLE_VPID.bits() != 0;
     let mut kernel = KERNEL.fit(&capabilities).map_err(Lack::Control)?;
     let mut machine = MACHINE.fit(&capabilities).map_err(Lack::Control)?;
-    if machine.exit & Exit::SAVE_VMX_PREEMPTION_TIMER.bits() == 0 {
-        machine.pin &= !Pin::VMX_PREEMPTION_TIMER.bits();
-    }
-    if machine.pin & Pin::VMX_PREEMPTION_TIMER.bits() == 0 {
-        machine.exit &= !Exit::SAVE_VMX_PREEMPTION_TIMER.bits();
+    let (timer, save) = (Pin::VMX_PREEMPTION_TIMER.bits(), Exit::SAVE_VMX_PREEMPTION_TIMER.bits());
+    if machine.pin & timer == 0 || machine.exit & save == 0 {
+        machine.pin &= !timer;
+        machine.exit &= !save;
     }
     if !vpid {
         kernel.secondary &= !Secondary::ENABLE_VPID.bits();
