@@ -46,13 +46,17 @@
 //! ```text
 //! entry.s -> start -> world::start -> kernel
 //! exit of the kernel      -> world -> kernel::exit  -> call, virtual_cpu::run -> world -> entry
-//! exit of a virtual CPU   -> world -> virtual_cpu::exit::handle -> (answered, or to the kernel) -> world -> entry
+//! exit of a virtual CPU   -> world -> virtual_cpu::exit::exit -> (answered, or to the kernel) -> world -> entry
 //! ```
 //!
 //! # What was tried and changed
 //!
 //! * EFER and PAT were to be handled in the monitor. The VMCS holds them for each guest and the processor checks what
 //!   is written to them, so guests access them directly: no code, no exits, the same rules.
+//! * Handlers returned what to enter, and the exit record was made anew at each exit. Now they end in the entry, and each
+//!   reason writes what it has: fields that it has not keep what an earlier exit of the same virtual CPU left there.
+//! * The kernel's EPT repeated the memory types of the firmware's MTRRs. Memory is write-back, as in machines' EPTs:
+//!   a boot loader reports no memory as free that a firmware keeps uncached.
 //! * I/O bitmaps are not used: every port access exits, unconditionally, since no port can belong to a machine.
 //! * A step of `DestroyMachine` on an identifier that is gone answers `Ok` with no frames, so that the loop of the
 //!   caller, and a repeated call, end well.
