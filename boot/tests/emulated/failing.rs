@@ -24,9 +24,26 @@ const ENDING: &[(&str, &str)] = &[
     ("fail", "fail: failed: ended"),
     ("done", "done: ended"),
     ("destroy-console", "destroy-console: ended"),
+    ("nonsense", "nonsense: ended"),
 ];
+/// What the kernel says of a guest whose nester replies nonsense.
+const NONSENSE: &str = " stopped: its keeper's reply makes no sense: ";
 
-/// Nesters that crash, misuse the API, panic, and end.
+/// What the console printed without the kernel's lines, and those. The kernel
+/// does not wait for the line that root is sending: its own stand within it.
+fn apart(printed: &str) -> (String, Vec<&str>) {
+    let mut parts = printed.split("[kernel ] ");
+    let mut others = parts.next().unwrap_or_default().to_owned();
+    let mut of_kernel = Vec::new();
+    for part in parts {
+        let (line, rest) = part.split_once('\n').unwrap_or((part, ""));
+        of_kernel.push(line);
+        others += rest;
+    }
+    (others, of_kernel)
+}
+
+/// Nesters that crash, misuse the API, panic, end, and reply nonsense.
 fn ending() -> Result<()> {
     let built = built()?;
     let mut system = System::default().start(linux("linux", Size::mib(128))?);
@@ -37,10 +54,12 @@ fn ending() -> Result<()> {
     let console = host.console();
     console.expect(PROMPT, BOOT)?;
     let printed = console.transcript().all();
+    let (printed, of_kernel) = apart(&printed);
     for (role, message) in ENDING {
         let message = format!("[root   ] {message}");
         ensure!(printed.contains(&message), "no `{message}` for the role {role}:\n{printed}");
     }
+    ensure!(of_kernel.iter().any(|line| line.contains(NONSENSE)), "no `{NONSENSE}` in:\n{}", of_kernel.join("\n"));
     let sum = run(console, "echo sum $((40 + 2))")?;
     ensure!(sum.starts_with("sum 42\n"), "{sum}");
     console.send_line("poweroff")?;
@@ -52,11 +71,14 @@ fn ending() -> Result<()> {
 }
 
 /// Nesters that never answer: one that only computes, one that floods its
-/// console. The machine gets its share of the processor.
+/// console, one that takes its guest's exit and sleeps. The machine gets its
+/// share of the processor; that its guest then triple-faults ends it alone.
 fn busy() -> Result<()> {
     let built = built()?;
-    let mut system = System::default().start(linux("linux", Size::mib(128))?);
-    for role in ["spin", "flood"] {
+    let append = "console=ttyS0 quiet reboot=triple";
+    let linux = Start::linux("linux", Size::mib(128), "vmlinuz", Some("initrd"), append)?;
+    let mut system = System::default().start(linux);
+    for role in ["spin", "flood", "silent"] {
         system = system.start(Start::new("conformance", role, MEMORY)?.arguments(role)?);
     }
     let mut host = built.boot(built.with_linux(Flavour::Cloud)?, "busy", &system)?;
@@ -64,7 +86,8 @@ fn busy() -> Result<()> {
     console.expect(PROMPT, BOOT).context("beside busy nesters")?;
     let sum = run(console, "echo sum $((40 + 2))")?;
     ensure!(sum.starts_with("sum 42\n"), "{sum}");
-    console.send_line("poweroff")?;
-    console.expect("linux: ended", REPLY)?;
+    console.send_line("reboot -f")?;
+    console.expect("[linux  ] the guest ended by a triple fault", REPLY)?;
+    console.expect("[root   ] linux: failed: ended", REPLY)?;
     Ok(())
 }

@@ -66,6 +66,12 @@ pub struct Bench {
 }
 
 impl Bench {
+    /// A bench with no clients.
+    pub fn new(startup: &Startup, seed: u64) -> Result<Self> {
+        let frequency = startup.tsc_frequency.max(1);
+        Ok(Self { server: Server::new()?, frequency, seed, aliases: 0, refusal: [0; 8] })
+    }
+
     /// A Port that the bench serves, with an alias that no other has.
     pub fn port(&mut self) -> Result<Port> {
         self.aliases += 1;
@@ -200,9 +206,7 @@ pub fn run(startup: &'static Startup, groups: &[&[Test]]) -> Outcome {
 
 /// Runs one test with a bench of its own, which takes all waiting clients with it.
 fn one(startup: &'static Startup, seed: u64, test: fn(&mut Bench) -> Verdict) -> Verdict {
-    let mut bench =
-        Bench { server: Server::new()?, frequency: startup.tsc_frequency.max(1), seed, aliases: 0, refusal: [0; 8] };
-    test(&mut bench)
+    test(&mut Bench::new(startup, seed)?)
 }
 
 fn print(console: &mut Console, text: fmt::Arguments<'_>) {

@@ -11,14 +11,25 @@
 //! | `flood` | writes to its console for ever |
 //! | `log-flood` | writes to the system's log for ever |
 //! | `echo` | writes what is typed to its console, until `.` |
+//! | `nonsense` | replies nonsense to exits of machines, and gives them impossible state; then ends as it should |
+//! | `silent` | takes an exit of a machine and never replies |
 //! | `destroy-console` | destroys its console Port, then ends as it should |
 #![allow(unsafe_code)]
 
+use protocols::exception::MachineReply;
 use protocols::libc::console::Console;
 use protocols::libc::{log, system_call};
-use protocols::libnest::{Result, Server};
+use protocols::libnest::server::machine;
+use protocols::libnest::{Event, Port, Portset, Result, Server};
 use protocols::parent::{CONSOLE_PORT, MAX_BYTES, Outcome};
 use protocols::startup::Startup;
+use protocols::virtual_cpu::register::RCX;
+use protocols::virtual_cpu::{Groups, exit_reason};
+
+use crate::code;
+use crate::guest::Guest;
+use crate::harness::{Bench, Verdict, require};
+use crate::machine::NONSENSE;
 
 /// Plays the role that the arguments name. `None` if they name none.
 pub fn play(startup: &'static Startup) -> Option<Outcome> {
@@ -50,8 +61,43 @@ pub fn play(startup: &'static Startup) -> Option<Outcome> {
             let _ = system_call::port_destroy(CONSOLE_PORT);
             Some(Outcome::Done)
         }
+        "nonsense" => Some(if nonsense(startup).is_ok() { Outcome::Done } else { Outcome::Failed }),
+        "silent" => Some(if silent(startup).is_ok() { Outcome::Done } else { Outcome::Failed }),
         _ => None,
     }
+}
+
+/// Keeps machines as a nester with a defect would.
+fn nonsense(startup: &Startup) -> Verdict {
+    let bench = &mut Bench::new(startup, 1)?;
+    for reply in NONSENSE {
+        let mut guest = Guest::new(bench, code::guest_flood(), &[(RCX, 1)])?;
+        guest.start(bench)?;
+        // The guest is stopped: nothing more comes of it.
+        let soon = bench.microseconds(500);
+        require!(bench.reply_until(&machine(reply), soon), Event::TimedOut);
+    }
+    let mut guest = Guest::new(bench, code::guest_flood(), &[(RCX, 1)])?;
+    let mut state = guest.state()?;
+    state.rflags = 0;
+    guest.set_state(&state, Groups::INSTRUCTION)?;
+    let mut exit = guest.start(bench)?;
+    for _ in 0..1000 {
+        require!(exit.reason as u32, exit_reason::INVALID_GUEST_STATE | exit_reason::ENTRY_FAILURE);
+        exit = guest.reply(bench, MachineReply::default())?;
+    }
+    Ok(())
+}
+
+/// Takes an exit of a machine, then sleeps for ever.
+fn silent(startup: &Startup) -> Verdict {
+    let bench = &mut Bench::new(startup, 1)?;
+    let mut guest = Guest::new(bench, code::guest_flood(), &[(RCX, 1)])?;
+    guest.start(bench)?;
+    // A call to a Port that nobody serves: unlike receiving, it does not give the guest up.
+    let portset = Portset::new()?;
+    let port = Port::new(&portset, 0)?;
+    Ok(port.reference()?.call(&mut [0; 8])?)
 }
 
 /// Writes back what is typed.
