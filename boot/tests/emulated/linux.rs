@@ -61,7 +61,9 @@ fn shell() -> Result<()> {
     let files = run(console, "ls /root | wc -l")?;
     ensure!(files.trim_start().starts_with('0'), "files are left after `reboot`: {files}");
 
+    absent_memory(console)?;
     console.send_line("poweroff")?;
+    accesses_to_nothing(console)?;
     host.wait(REPLY)?.check()
 }
 
@@ -117,6 +119,24 @@ fn kernel_log(console: &mut Console) -> Result<()> {
         let lines = run(console, &format!("dmesg | grep -v RETBleed | grep -iE '{complaint}'; echo end"))?;
         ensure!(lines.starts_with("end\n"), "complaints in the kernel's log:\n{lines}");
     }
+    Ok(())
+}
+
+/// Where there is neither memory nor a device, reads give ones and writes do
+/// nothing.
+fn absent_memory(console: &mut Console) -> Result<()> {
+    let memory = run(console, "devmem 0xd0000000 32 0; devmem 0xd0000000 32")?;
+    ensure!(memory.starts_with("0xFFFFFFFF\n"), "memory at 0xd0000000: {memory}");
+    Ok(())
+}
+
+/// The guest has lived through accesses to all kinds of what is not there, as
+/// its nester says at its end.
+fn accesses_to_nothing(console: &mut Console) -> Result<()> {
+    console.expect("accesses to what is not there: ", REPLY)?;
+    let line = console.read_line(REPLY)?;
+    let counts: Vec<u64> = line.split_whitespace().filter_map(|word| word.parse().ok()).collect();
+    ensure!(counts.len() == 3 && counts.iter().all(|&count| count > 0), "ports, MSRs, memory: {line}");
     Ok(())
 }
 
