@@ -6,6 +6,7 @@
 
 use crate::support::{Built, REPLY, built, options, trial};
 use anyhow::{Context, Result, ensure};
+use boot::guest::{self, Flavour};
 use boot::host::HostOptions;
 use boot::image::Image;
 use boot::size::Size;
@@ -28,8 +29,12 @@ pub fn trials() -> Vec<Trial> {
         trial("refused::missing_system", missing_system),
         trial("refused::bad_system", bad_system),
         trial("refused::missing_program", missing_program),
+        trial("refused::missing_file", missing_file),
+        trial("refused::too_little_memory_for_a_child", too_little_for_a_child),
         trial("refused::damaged_program", damaged_program),
         trial("refused::damaged_linux", damaged_linux),
+        trial("refused::truncated_linux", truncated_linux),
+        trial("refused::initrd_larger_than_memory", large_initrd),
     ]
 }
 
@@ -151,10 +156,50 @@ fn damaged_program() -> Result<()> {
     fails(&image, "half-program", "x: ")
 }
 
-/// A kernel and an initrd that the tool would not have let pass.
-fn damaged_linux() -> Result<()> {
+fn missing_file() -> Result<()> {
+    let system = System::default().start(Start::new("conformance", "x", Size::mib(8))?.file("nothing")?);
+    fails(&built()?.nestor()?.system(&system), "no-file", "there is no boot module `file nothing`")
+}
+
+fn too_little_for_a_child() -> Result<()> {
+    let system = System::default().start(Start::new("conformance", "x", Size::mib(4096))?);
+    fails(&built()?.nestor()?.system(&system), "large-child", "there are no 4096 MiB of contiguous memory left")
+}
+
+// Kernels and an initrd that the tool would not have let pass: the machine nester looks, too.
+
+/// Boots a machine with 32 MiB from `kernel` and `initrd`; its nester refuses
+/// them for `reason`.
+fn refuses(name: &str, kernel: Vec<u8>, initrd: Vec<u8>, reason: &str) -> Result<()> {
     let built = built()?;
-    let linux = Start::linux("linux", Size::mib(64), "vmlinuz", None, "quiet")?;
-    let image = built.nestor()?.file("vmlinuz", vec![b'x'; 70_000]).system(&System::default().start(linux));
-    fails(&image, "text-linux", "linux: failed")
+    let linux = Start::linux("linux", Size::mib(32), "vmlinuz", Some("initrd"), "quiet")?;
+    let image = built.nestor()?.file("vmlinuz", kernel).file("initrd", initrd);
+    let mut host = built.start(&image.system(&System::default().start(linux)), name, &options(Size::mib(512)))?;
+    host.console().expect(&format!("[linux  ] {reason}"), REPLY)?;
+    let end = host.wait(REPLY)?;
+    let error = end.check().err().context("the system did not fail")?.to_string();
+    ensure!(error.contains("linux: failed"), "{error}");
+    Ok(())
+}
+
+fn damaged_linux() -> Result<()> {
+    refuses("text-linux", vec![b'x'; 70_000], vec![0; 512], "the kernel is not a Linux bzImage")
+}
+
+fn truncated_linux() -> Result<()> {
+    let mut kernel = cloud_kernel()?;
+    kernel.truncate(kernel.len() / 2);
+    refuses("half-linux", kernel, vec![0; 512], "the kernel is truncated: ")
+}
+
+fn large_initrd() -> Result<()> {
+    let mut kernel = cloud_kernel()?;
+    // So that the kernel itself fits (field init_size): 16 MiB from 16 MiB on.
+    kernel[0x260..0x264].copy_from_slice(&(16u32 << 20).to_le_bytes());
+    refuses("large-initrd", kernel, vec![0; 33 << 20], "the initial RAM disk does not fit: ")
+}
+
+fn cloud_kernel() -> Result<Vec<u8>> {
+    let path = guest::kernel(&built()?.workspace, Flavour::Cloud)?;
+    fs::read(&path).with_context(|| format!("cannot read {}", path.display()))
 }
