@@ -15,6 +15,11 @@ pub fn note(text: impl Display) {
     eprintln!("{LAYER} {text}");
 }
 
+/// Whether someone watches on a terminal.
+pub fn has_terminal() -> bool {
+    std::io::stderr().is_terminal()
+}
+
 /// A step under way.
 #[must_use = "a step ends with `done`"]
 pub struct Step {
@@ -26,7 +31,7 @@ pub struct Step {
 /// Starts a step; it shows as a spinner until it is done.
 pub fn step(text: impl Display) -> Step {
     let text = text.to_string();
-    let spinner = std::io::stderr().is_terminal().then(|| {
+    let spinner = has_terminal().then(|| {
         let style =
             ProgressStyle::with_template("{prefix} {msg} {spinner} {elapsed}").expect("the template is well formed");
         let bar = ProgressBar::new_spinner().with_style(style);
@@ -39,6 +44,22 @@ pub fn step(text: impl Display) -> Step {
 }
 
 impl Step {
+    /// Says what the step is at: beside the spinner, or on a line of its own.
+    pub fn progress(&self, at: &str) {
+        match &self.spinner {
+            Some(spinner) => spinner.set_message(format!("{}: {at}", self.text)),
+            None => eprintln!("{:width$}{at}", "", width = LAYER.len() + 1),
+        }
+    }
+
+    /// Prints a line that is to stay.
+    pub fn show(&self, line: &str) {
+        match &self.spinner {
+            Some(spinner) => spinner.println(line),
+            None => eprintln!("{line}"),
+        }
+    }
+
     /// Ends the step with its result, printed with the time it took.
     pub fn done(self, result: impl Display) {
         let seconds = self.started.elapsed().as_secs_f64();
