@@ -116,3 +116,14 @@ fn bad_lines() {
     refuses(&["--machines", "10"], USAGE, "--machines");
     refuses(&["--bare", "--machines", "2"], USAGE, "cannot be used with");
 }
+
+#[test]
+fn bad_outputs() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let none = folder.path().join("none/file").display().to_string();
+    let folder = folder.path().display().to_string();
+    for command in [&["image", "--output"][..], &["bench", "--json"], &["boot", "--expect", "x", "--log"]] {
+        refuses(&[command, &[&none]].concat(), USAGE, "No such file");
+        refuses(&[command, &[&folder]].concat(), USAGE, "this is a folder");
+    }
+}

@@ -19,7 +19,7 @@ use crate::host::{Host, HostKind, HostOptions, Pace, memory_for};
 use crate::image::{Content, Image};
 use crate::size::Size;
 use crate::system::{MACHINE_OVERHEAD, Start, System};
-use crate::workspace::{self, Workspace};
+use crate::workspace::{Output, Workspace};
 use crate::{bzimage, entry_probe, packages, progress};
 use anyhow::{Context, Result};
 use benches::report::{Measure, Report, parse_line};
@@ -45,6 +45,7 @@ const TRANSITIONS: &str = "transitions 0x";
 
 /// Runs the command.
 pub fn bench(arguments: &BenchArgs) -> Result<()> {
+    let output = arguments.json.as_deref().map(|path| Output::new("--json", path)).transpose()?;
     let workspace = Workspace::find()?;
     let kind = arguments.host.unwrap_or_else(HostKind::preferred);
     kind.ensure()?;
@@ -78,10 +79,9 @@ pub fn bench(arguments: &BenchArgs) -> Result<()> {
     report.measures.push(bench.linux_bare(&bytes)?);
     report.add_boot_ratio();
     println!("\n{}", report.table());
-    if let Some(path) = &arguments.json {
+    if let Some(output) = output {
         let json = report.json().or_failure(FailureKind::Failed, "the report")?;
-        workspace::complete(path, |partial| Ok(fs::write(partial, format!("{json}\n"))?))
-            .or_failure(FailureKind::Usage, "--json")?;
+        output.write(|partial| Ok(fs::write(partial, format!("{json}\n"))?))?;
     }
     Ok(())
 }

@@ -7,6 +7,7 @@ use crate::console::ExpectError;
 use crate::failure::{Failure, FailureKind, OrFailure};
 use crate::host::{Host, Pace};
 use crate::progress;
+use crate::workspace::Output;
 use anyhow::Result;
 use clap::ArgMatches;
 use std::time::{Duration, Instant};
@@ -21,24 +22,21 @@ enum Action {
 /// Runs the command; `matches` are its own.
 pub fn boot(arguments: &BootArgs, matches: &ArgMatches) -> Result<()> {
     let script = script(arguments, matches)?;
+    if let Some(log) = &arguments.log {
+        Output::new("--log", log)?;
+    }
     let (iso, options) = prepare(&arguments.run, Pace::Fast)?;
     let mut host = start(&iso, &options)?;
     if let Some(log) = &arguments.log {
         host.console().log_to(log).or_failure(FailureKind::Usage, "--log")?;
     }
-    let started = Instant::now();
-    let deadline = started + Duration::from_secs(arguments.timeout);
+    let deadline = Instant::now() + Duration::from_secs(arguments.timeout);
     for action in &script {
         let result = match action {
             Action::Expect(text) => {
+                let step = progress::step(format_args!("waiting for `{}`", text.escape_debug()));
                 let left = deadline.saturating_duration_since(Instant::now());
-                host.console().expect(text, left).map(|_| {
-                    let seconds = started.elapsed().as_secs_f64();
-                    progress::note(format_args!(
-                        "{:<62} {seconds:>6.1} s",
-                        format!("console printed `{}`", text.escape_debug())
-                    ));
-                })
+                host.console().expect(text, left).map(|_| step.done("printed"))
             }
             Action::Send(bytes) => host.console().send(bytes),
         };
