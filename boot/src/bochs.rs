@@ -64,20 +64,23 @@ impl Bochs {
 
     /// The binary to use, probed.
     pub fn find() -> Result<Self> {
-        let binary = match Self::named_by_user() {
-            Some(binary) => binary,
-            None => packages::find_program("bochs")
-                .ok_or_else(|| Failure::error(FailureKind::Missing, "there is no bochs"))?,
+        let (binary, source) = match Self::named_by_user() {
+            Some(binary) => (binary, "NESTOR_BOCHS: "),
+            None => {
+                let binary = packages::find_program("bochs");
+                (binary.ok_or_else(|| Failure::error(FailureKind::Missing, "there is no bochs"))?, "")
+            }
         };
         let output = Command::new(&binary)
             .arg("--help")
             .stdin(Stdio::null())
             .output()
-            .or_failure(FailureKind::Host, format!("cannot run {}", binary.display()))?;
+            .or_failure(FailureKind::Host, format!("{source}cannot run {}", binary.display()))?;
         let mut text = String::from_utf8_lossy(&output.stdout).into_owned();
         text += &String::from_utf8_lossy(&output.stderr);
-        Self::from_help(&binary, &text)
-            .ok_or_else(|| Failure::error(FailureKind::Host, format!("{} does not look like Bochs", binary.display())))
+        Self::from_help(&binary, &text).ok_or_else(|| {
+            Failure::error(FailureKind::Host, format!("{source}{} does not look like Bochs", binary.display()))
+        })
     }
 
     /// Reads what `bochs --help` printed.

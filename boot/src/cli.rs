@@ -1,6 +1,6 @@
 //! The command line.
 
-use crate::failure::Failure;
+use crate::failure::{Failure, FailureKind};
 use crate::guest::{self, Flavour};
 use crate::host::{HostKind, HostOptions, Pace, memory_for};
 use crate::image::Image;
@@ -13,16 +13,27 @@ use anyhow::Result;
 use clap::{ArgMatches, Args, CommandFactory, FromArgMatches, Parser, Subcommand};
 use std::path::PathBuf;
 
+const AFTER_HELP: &str = "\
+Without a command, the system runs with its console on this terminal; `Ctrl-] q` leaves.
+Through cargo, options and commands follow `--`: cargo run -- doctor
+
+Exit codes:
+  0    success; the guests powered off
+  1    the system failed, or did not print what was expected
+  2    bad usage: an option, or a file that it names
+  3    packages or Rust's libraries are missing
+  4    timeout
+  5    the host machine failed
+  6    building failed
+  130  interrupted
+
+Environment:
+  NESTOR_BOCHS  another Bochs than the one on PATH";
+
 /// Builds Nestor and boots it: Linux guests inside user-level monitors on a
 /// microkernel, on an emulated or virtual VT-x machine.
-///
-/// Without a command, it runs the system with its console on this terminal.
 #[derive(Debug, Parser)]
-#[command(name = "nestor", version, args_conflicts_with_subcommands = true)]
-#[command(after_help = "Exit codes: 0 success; 1 the system failed or did not do what was \
-    expected; 2 bad usage; 3 packages are missing; 4 timeout; 5 the host machine failed; \
-    6 building failed; 130 interrupted.\n\n\
-    NESTOR_BOCHS names another Bochs binary than the one on PATH.")]
+#[command(name = "nestor", version, args_conflicts_with_subcommands = true, after_help = AFTER_HELP)]
 pub struct Cli {
     /// What to do; to run the system if not given.
     #[command(subcommand)]
@@ -35,8 +46,9 @@ pub struct Cli {
 /// What the tool can do.
 #[derive(Debug, Subcommand)]
 pub enum Command {
-    /// Runs the system without a terminal, for scripts: expects and sends text
-    /// on the console, in the order given.
+    /// Runs the system without a terminal, for scripts.
+    #[command(after_help = "--expect and --send are done in the order given; the machine is stopped after the \
+        last one.\n\nExit codes: those of `nestor --help`; 0 once the console has printed every TEXT.")]
     Boot(BootArgs),
     /// Writes the boot image, for a USB stick or another virtual machine.
     Image(ImageArgs),
@@ -59,11 +71,12 @@ pub struct RunArgs {
 
 /// What the guests are.
 #[derive(Args, Clone, Debug)]
+#[command(next_help_heading = "Guests")]
 pub struct GuestArgs {
     /// Boot this Linux kernel instead of the distribution's.
     #[arg(long, value_name = "BZIMAGE")]
     pub kernel: Option<PathBuf>,
-    /// Its initial file system; with --kernel alone, the built-in one.
+    /// Boot with this initial file system instead of the tool's.
     #[arg(long, value_name = "FILE")]
     pub initrd: Option<PathBuf>,
     /// The guest kernel's whole command line [default: console=ttyS0].
@@ -76,24 +89,26 @@ pub struct GuestArgs {
     #[arg(long, value_name = "N", default_value_t = 1,
           value_parser = clap::value_parser!(u8).range(1..=9))]
     pub machines: u8,
-    /// Which of the distribution's kernels to boot.
-    #[arg(long, value_enum, default_value = "cloud")]
+    /// The distribution's kernel to boot: `cloud`, for virtual machines, or
+    /// `generic`.
+    #[arg(long, value_enum, default_value = "cloud", hide_possible_values = true)]
     pub flavour: Flavour,
-    /// Boot the guest directly on the host machine, without Nestor, to compare.
+    /// Boot the guest on the bare host machine, without Nestor.
     #[arg(long, conflicts_with = "machines")]
     pub bare: bool,
 }
 
 /// What the host machine is.
 #[derive(Args, Clone, Debug)]
+#[command(next_help_heading = "Host machine")]
 pub struct HostArgs {
-    /// The host machine [default: kvm where it offers VT-x, else bochs].
-    #[arg(long, value_enum)]
+    /// The host machine, `bochs` or `kvm` [default: kvm where it offers VT-x].
+    #[arg(long, value_enum, hide_possible_values = true)]
     pub host: Option<HostKind>,
     /// Memory of the host machine [default: the guests' and 256M more].
     #[arg(long, value_name = "SIZE")]
     pub host_memory: Option<Size>,
-    /// CPU model of the host machine, by the emulator's name for it.
+    /// CPU model, by the emulator's name for it.
     #[arg(long, value_name = "MODEL")]
     pub cpu: Option<String>,
 }
@@ -105,18 +120,17 @@ pub struct BootArgs {
     #[command(flatten)]
     pub run: RunArgs,
     /// Wait until the console prints TEXT. May be repeated.
-    #[arg(long, value_name = "TEXT", required = true)]
+    #[arg(long, help_heading = "Script", value_name = "TEXT", required = true)]
     pub expect: Vec<String>,
-    /// Type TEXT and Enter. Knows the escapes \n \r \t \e \\ \xHH; a final \c
-    /// leaves Enter out. May be repeated; stands among --expect in the order
-    /// in which things are to happen.
-    #[arg(long, value_name = "TEXT", allow_hyphen_values = true)]
+    /// Type TEXT and Enter; escapes are \n \r \t \e \\ \xHH, and a final \c for
+    /// no Enter. May be repeated.
+    #[arg(long, help_heading = "Script", value_name = "TEXT", allow_hyphen_values = true)]
     pub send: Vec<String>,
     /// Give up after so many seconds in all.
-    #[arg(long, value_name = "SECONDS", default_value_t = 600)]
+    #[arg(long, help_heading = "Script", value_name = "SECONDS", default_value_t = 600)]
     pub timeout: u64,
     /// Keep what the console prints in this file.
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, help_heading = "Script", value_name = "FILE")]
     pub log: Option<PathBuf>,
 }
 
@@ -137,11 +151,12 @@ pub struct BenchArgs {
     /// Write the report to this file, too, as JSON.
     #[arg(long, value_name = "FILE")]
     pub json: Option<PathBuf>,
-    /// Which of the distribution's kernels to boot.
-    #[arg(long, value_enum, default_value = "cloud")]
+    /// The distribution's kernel to boot: `cloud`, for virtual machines, or
+    /// `generic`.
+    #[arg(long, value_enum, default_value = "cloud", hide_possible_values = true)]
     pub flavour: Flavour,
-    /// The host machine [default: kvm where it offers VT-x, else bochs].
-    #[arg(long, value_enum)]
+    /// The host machine, `bochs` or `kvm` [default: kvm where it offers VT-x].
+    #[arg(long, value_enum, hide_possible_values = true)]
     pub host: Option<HostKind>,
     /// Keep what the consoles print in this folder, a file for each boot.
     #[arg(long, value_name = "FOLDER")]
@@ -202,7 +217,7 @@ impl GuestArgs {
             };
             let initrd = guest.initrd.as_ref().map(|_| "initrd");
             let start = Start::linux(&name, guest.memory, "vmlinuz", initrd, &guest.append)
-                .map_err(|error| Failure::error(crate::failure::FailureKind::Usage, format!("--append: {error}")))?;
+                .map_err(|error| Failure::error(FailureKind::Usage, format!("--append: {error}")))?;
             system = system.start(start);
         }
         Ok(system)
@@ -252,6 +267,14 @@ mod tests {
     #[test]
     fn the_command_line_is_consistent() {
         Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn the_help_tells_every_exit_code() {
+        for kind in FailureKind::ALL {
+            let start = format!("  {:<5}", kind.exit_code());
+            assert!(AFTER_HELP.lines().any(|line| line.starts_with(&start)), "{kind:?}");
+        }
     }
 
     fn parse(line: &str) -> Result<Cli, clap::Error> {

@@ -24,6 +24,10 @@ pub enum FailureKind {
 }
 
 impl FailureKind {
+    /// All kinds.
+    pub const ALL: [Self; 7] =
+        [Self::Failed, Self::Usage, Self::Missing, Self::Timeout, Self::Host, Self::Build, Self::Interrupted];
+
     /// The exit code of this kind of failure; success is 0.
     pub const fn exit_code(self) -> u8 {
         match self {
@@ -86,12 +90,10 @@ mod tests {
 
     #[test]
     fn exit_codes_differ() {
-        use FailureKind::*;
-        let mut codes: Vec<u8> =
-            [Failed, Usage, Missing, Timeout, Host, Build, Interrupted].map(FailureKind::exit_code).into();
+        let mut codes: Vec<u8> = FailureKind::ALL.map(FailureKind::exit_code).into();
         codes.sort_unstable();
         codes.dedup();
-        assert_eq!(codes.len(), 7);
+        assert_eq!(codes.len(), FailureKind::ALL.len());
         assert!(!codes.contains(&0));
     }
 

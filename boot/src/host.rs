@@ -34,6 +34,14 @@ impl HostKind {
         }
     }
 
+    /// What users are told of it.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Bochs => "Bochs",
+            Self::Kvm => "QEMU on KVM",
+        }
+    }
+
     /// Makes sure that this computer can be such a host, and that the host's
     /// packages are there.
     pub fn ensure(self) -> Result<()> {
@@ -43,7 +51,7 @@ impl HostKind {
                 if Bochs::named_by_user().is_none() {
                     packages::ensure(packages::BOCHS)?;
                 }
-                Ok(())
+                Bochs::find().map(drop)
             }
             Self::Kvm => match kvm::obstacle() {
                 None => packages::ensure(packages::KVM),
@@ -162,10 +170,11 @@ impl Host {
         };
         let Some(stream) = accept(&listener, &mut process)? else {
             let complaint = complaint(options.kind, folder.path());
-            return Err(Failure::error(
-                FailureKind::Host,
-                format!("the host machine did not start: {}", complaint.as_deref().unwrap_or("it gave no reason")),
-            ));
+            let mut reason = complaint.unwrap_or_else(|| "it gave no reason".to_owned());
+            if let Some(cpu) = &options.cpu {
+                reason += &format!(" (does it know the CPU model `{cpu}`?)");
+            }
+            return Err(Failure::error(FailureKind::Host, format!("the host machine did not start: {reason}")));
         };
         Ok(Self { process, console: Console::new(stream)?, folder, kind: options.kind })
     }

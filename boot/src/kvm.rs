@@ -20,8 +20,10 @@ pub fn obstacle() -> Option<&'static str> {
     let cpu_info = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
     if !cpu_has(&cpu_info, "vmx") {
         Some("this computer's CPU does not offer VT-x")
+    } else if !fs::exists("/dev/kvm").unwrap_or(false) {
+        Some("there is no /dev/kvm")
     } else if !is_accessible() {
-        Some("/dev/kvm is missing, or this user may not open it")
+        Some("this user may not open /dev/kvm; members of the group `kvm` usually may")
     } else {
         match nesting_enabled() {
             Some(true) => None,

@@ -1,17 +1,19 @@
 //! Says what this computer can do, and what is missing.
 
+use crate::binaries::TARGET;
 use crate::bochs::Bochs;
 use crate::failure::{Failure, FailureKind};
 use crate::host::HostKind;
+use crate::toolchain::{self, Remedy, Toolchain};
+use crate::workspace::Workspace;
 use crate::{kvm, packages};
 use anyhow::Result;
 use std::fmt::Display;
 use std::fs;
 
-/// VT-x features as `/proc/cpuinfo` names them: Linux's names, what they are,
+/// VT-x's features as `/proc/cpuinfo` names them: Linux's names, what they are,
 /// and whether the monitor can do without.
 const FEATURES: &[(&str, &str, &str)] = &[
-    ("vmx", "VT-x", "required"),
     ("ept", "extended page tables", "required"),
     ("unrestricted_guest", "unrestricted guest", "required"),
     ("vpid", "virtual processor identifiers", "optional"),
@@ -23,37 +25,76 @@ const FEATURES: &[(&str, &str, &str)] = &[
     ("shadow_vmcs", "VMCS shadowing", "optional"),
 ];
 
-/// Runs the command.
+/// Runs the command. It succeeds if `cargo run` would, which installs what it
+/// can.
 pub fn doctor() -> Result<()> {
+    processor();
+    match kvm::obstacle() {
+        None => row("KVM", "offers VT-x to guests"),
+        Some(obstacle) => row("KVM", format_args!("no: {obstacle}")),
+    }
+    let bochs = bochs();
+    let rust = rust();
+    let packages = packages();
+    let preferred = HostKind::preferred();
+    row("host machine", preferred.name());
+    if preferred == HostKind::Bochs {
+        bochs?;
+    }
+    rust.and(packages)
+}
+
+/// The processor and its VT-x.
+fn processor() {
     let cpu_info = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
     let model = cpu_info
         .lines()
         .find_map(|line| line.strip_prefix("model name"))
         .map_or("unknown", |text| text.trim_start_matches([' ', '\t', ':']));
     row("processor", model);
+    if !kvm::cpu_has(&cpu_info, "vmx") {
+        row("VT-x", "no; the emulator brings its own");
+        return;
+    }
+    row("VT-x", "yes");
     for &(flag, name, need) in FEATURES {
         let state = if kvm::cpu_has(&cpu_info, flag) { "yes" } else { "no" };
-        row(name, format_args!("{state} ({need} on bare metal and KVM)"));
+        row(&format!("  {name}"), format_args!("{state} ({need} on bare metal and KVM)"));
     }
-    row(
-        "KVM",
-        if kvm::is_accessible() {
-            "/dev/kvm is usable"
-        } else if fs::exists("/dev/kvm").unwrap_or(false) {
-            "/dev/kvm is there, but this user may not open it (group `kvm`?)"
-        } else {
-            "there is no /dev/kvm"
-        },
-    );
-    row(
-        "nested VT-x",
-        match kvm::nesting_enabled() {
-            Some(true) => "enabled",
-            Some(false) => "disabled: load kvm_intel with nested=1",
-            None => "kvm_intel is not loaded",
-        },
-    );
+}
 
+/// The emulator. It is an error if the one that the user named does not work;
+/// where there is none yet, it is among the missing packages.
+fn bochs() -> Result<()> {
+    let bochs = Bochs::find();
+    match &bochs {
+        Ok(bochs) => {
+            let kind = if bochs.has_debugger { ", a build with the debugger, which is slower" } else { "" };
+            row("Bochs", format_args!("{} at {}{kind}", bochs.version, bochs.binary.display()));
+        }
+        Err(error) => row("Bochs", error),
+    }
+    if Bochs::named_by_user().is_some() { bochs.map(drop) } else { Ok(()) }
+}
+
+/// The compiler of the system.
+fn rust() -> Result<()> {
+    let toolchain = Toolchain::active(&Workspace::find()?);
+    match toolchain.remedy()? {
+        None => row("Rust", format_args!("builds for {TARGET}")),
+        Some(Remedy::Rustup) => {
+            row("Rust", format_args!("no libraries for {TARGET}; `cargo run` adds them with rustup"))
+        }
+        Some(Remedy::OtherRust) => {
+            row("Rust", format_args!("no libraries for {TARGET}"));
+            return Err(Failure::error(FailureKind::Missing, toolchain::advice()));
+        }
+    }
+    Ok(())
+}
+
+/// The distribution's packages.
+fn packages() -> Result<()> {
     let mut wanted: Vec<_> = [packages::IMAGE, packages::BOCHS_FIRMWARE, packages::GUESTS].concat();
     if Bochs::named_by_user().is_none() {
         wanted.extend(packages::BOCHS);
@@ -61,41 +102,24 @@ pub fn doctor() -> Result<()> {
     if HostKind::preferred() == HostKind::Kvm {
         wanted.extend(packages::KVM);
     }
-    let bochs = Bochs::find();
-    match &bochs {
-        Ok(bochs) => row(
-            "Bochs",
-            format_args!(
-                "{} at {}{}",
-                bochs.version,
-                bochs.binary.display(),
-                if bochs.has_debugger { ", a debugger build" } else { "" }
-            ),
-        ),
-        Err(error) => row("Bochs", error),
-    }
     let missing = packages::missing(&wanted);
+    match missing.len() {
+        0 => row("packages", "all there"),
+        count => row("packages", format_args!("{count} missing")),
+    }
     for package in &missing {
-        row("missing package", format_args!("{}: {}", package.name, package.purpose));
+        row(&format!("  {}", package.name), package.purpose);
     }
-    if !missing.is_empty() {
-        if !packages::can_install() {
-            return Err(Failure::error(FailureKind::Missing, packages::install_advice(&missing)));
-        }
-        row("to do", "nothing: `cargo run` installs what is missing");
-    } else {
-        row("packages", "all there");
+    if missing.is_empty() {
+        return Ok(());
     }
-    row(
-        "host machine",
-        match HostKind::preferred() {
-            HostKind::Kvm => "QEMU on KVM",
-            HostKind::Bochs => "Bochs",
-        },
-    );
+    if !packages::can_install() {
+        return Err(Failure::error(FailureKind::Missing, packages::install_advice(&missing)));
+    }
+    row("  to do", "nothing: `cargo run` installs them");
     Ok(())
 }
 
 fn row(name: &str, value: impl Display) {
-    println!("{name:<32}{value}");
+    println!("{name:<34}{value}");
 }
