@@ -1,5 +1,6 @@
 //! The command line.
 
+use crate::binaries::Binaries;
 use crate::failure::{Failure, FailureKind};
 use crate::guest::{self, Flavour};
 use crate::host::{HostKind, HostOptions, Pace, memory_for};
@@ -8,7 +9,6 @@ use crate::request::{self, BARE_BOCHS_APPEND, DEFAULT_APPEND, Guest};
 use crate::size::Size;
 use crate::system::{Start, System};
 use crate::workspace::Workspace;
-use crate::{binaries::Binaries, packages};
 use anyhow::Result;
 use clap::{ArgMatches, Args, CommandFactory, FromArgMatches, Parser, Subcommand};
 use std::path::PathBuf;
@@ -176,9 +176,9 @@ impl Cli {
 }
 
 impl GuestArgs {
-    /// The guest asked for, its files fetched if need be, and checked.
-    pub fn guest(&self, workspace: &Workspace, host: HostKind) -> Result<Guest> {
-        // What needs no files first: a typing error should not cost a download.
+    /// Checks what needs no files of the tool's: a typing error should not cost
+    /// a download.
+    pub fn check(&self) -> Result<()> {
         request::check_memory(self.memory).map_err(Failure::from)?;
         let meminfo = std::fs::read_to_string("/proc/meminfo").unwrap_or_default();
         if let Some(available) = request::total_memory(&meminfo) {
@@ -187,6 +187,12 @@ impl GuestArgs {
         if let Some(kernel) = &self.kernel {
             request::check_kernel_file(kernel)?;
         }
+        Ok(())
+    }
+
+    /// The guest asked for, its files fetched if need be, and checked.
+    pub fn guest(&self, workspace: &Workspace, host: HostKind) -> Result<Guest> {
+        self.check()?;
         let default_append = match (self.bare, host) {
             (true, HostKind::Bochs) => format!("{DEFAULT_APPEND} {BARE_BOCHS_APPEND}"),
             _ => DEFAULT_APPEND.to_owned(),
@@ -223,9 +229,9 @@ impl GuestArgs {
         Ok(system)
     }
 
-    /// The image that boots the guests, Nestor built if it is in it.
+    /// The image that boots the guests, Nestor built if it is in it. What
+    /// assembling it needs must be there.
     pub fn image(&self, workspace: &Workspace, guest: &Guest) -> Result<Image> {
-        packages::ensure(packages::IMAGE)?;
         let initrd = guest.initrd.as_deref();
         if self.bare {
             return Ok(Image::linux(guest.kernel.as_path(), initrd, &guest.append));

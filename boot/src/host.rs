@@ -3,6 +3,7 @@
 use crate::bochs::Bochs;
 use crate::console::Console;
 use crate::failure::{Failure, FailureKind, OrFailure};
+use crate::packages::Package;
 use crate::size::Size;
 use crate::transcript::SystemEnd;
 use crate::watchdog::Guarded;
@@ -42,21 +43,28 @@ impl HostKind {
         }
     }
 
-    /// Makes sure that this computer can be such a host, and that the host's
-    /// packages are there.
-    pub fn ensure(self) -> Result<()> {
+    /// The packages that such a host needs.
+    pub fn packages(self) -> Vec<Package> {
         match self {
-            Self::Bochs => {
-                packages::ensure(packages::BOCHS_FIRMWARE)?;
-                if Bochs::named_by_user().is_none() {
-                    packages::ensure(packages::BOCHS)?;
-                }
-                Bochs::find().map(drop)
-            }
-            Self::Kvm => match kvm::obstacle() {
-                None => packages::ensure(packages::KVM),
-                Some(obstacle) => Err(Failure::error(FailureKind::Host, format!("--host kvm: {obstacle}"))),
-            },
+            Self::Bochs if Bochs::named_by_user().is_some() => packages::BOCHS_FIRMWARE.to_vec(),
+            Self::Bochs => [packages::BOCHS, packages::BOCHS_FIRMWARE].concat(),
+            Self::Kvm => packages::KVM.to_vec(),
+        }
+    }
+
+    /// Makes sure that this computer can be such a host, and that the host's
+    /// packages and `others` are there: all together, since users who cannot
+    /// have them installed by the tool are to be told once.
+    pub fn ensure(self, others: &[Package]) -> Result<()> {
+        if self == Self::Kvm
+            && let Some(obstacle) = kvm::obstacle()
+        {
+            return Err(Failure::error(FailureKind::Host, format!("--host kvm: {obstacle}")));
+        }
+        packages::ensure(self.packages().iter().chain(others))?;
+        match self {
+            Self::Bochs => Bochs::find().map(drop),
+            Self::Kvm => Ok(()),
         }
     }
 }

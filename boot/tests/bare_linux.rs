@@ -28,8 +28,7 @@ fn trial(name: &str, test: fn() -> Result<()>) -> Trial {
 }
 
 fn options() -> Result<HostOptions> {
-    HostKind::Bochs.ensure()?;
-    packages::ensure(packages::IMAGE)?;
+    HostKind::Bochs.ensure(packages::IMAGE)?;
     Ok(HostOptions { kind: HostKind::Bochs, memory: Size::mib(256), pace: Pace::Fast, cpu: None })
 }
 

@@ -48,8 +48,7 @@ pub fn bench(arguments: &BenchArgs) -> Result<()> {
     let output = arguments.json.as_deref().map(|path| Output::new("--json", path)).transpose()?;
     let workspace = Workspace::find()?;
     let kind = arguments.host.unwrap_or_else(HostKind::preferred);
-    kind.ensure()?;
-    packages::ensure(packages::IMAGE)?;
+    kind.ensure(packages::IMAGE)?;
     let kernel = guest::kernel(&workspace, arguments.flavour)?;
     let binaries = Binaries::build(&workspace, PACKAGES)?;
     let initrd = guest::measured_initrd(&workspace, binaries.get("first-instruction")?)?;

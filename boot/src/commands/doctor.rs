@@ -95,12 +95,9 @@ fn rust() -> Result<()> {
 
 /// The distribution's packages.
 fn packages() -> Result<()> {
-    let mut wanted: Vec<_> = [packages::IMAGE, packages::BOCHS_FIRMWARE, packages::GUESTS].concat();
-    if Bochs::named_by_user().is_none() {
-        wanted.extend(packages::BOCHS);
-    }
+    let mut wanted = [packages::IMAGE, packages::GUESTS, &HostKind::Bochs.packages()].concat();
     if HostKind::preferred() == HostKind::Kvm {
-        wanted.extend(packages::KVM);
+        wanted.extend(HostKind::Kvm.packages());
     }
     let missing = packages::missing(&wanted);
     match missing.len() {

@@ -2,9 +2,9 @@
 
 use crate::cli::ImageArgs;
 use crate::host::HostKind;
-use crate::progress;
 use crate::size::Size;
 use crate::workspace::{Output, Workspace};
+use crate::{packages, progress};
 use anyhow::Result;
 use std::fs;
 
@@ -12,6 +12,8 @@ use std::fs;
 pub fn image(arguments: &ImageArgs) -> Result<()> {
     let output = Output::new("--output", &arguments.output)?;
     let workspace = Workspace::find()?;
+    arguments.guest.check()?;
+    packages::ensure(packages::IMAGE)?;
     // Written for real machines: nothing that only an emulator needs.
     let guest = arguments.guest.guest(&workspace, HostKind::Kvm)?;
     let image = arguments.guest.image(&workspace, &guest)?;

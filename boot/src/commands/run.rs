@@ -3,9 +3,9 @@
 use crate::cli::RunArgs;
 use crate::failure::{Failure, FailureKind};
 use crate::host::{Host, HostKind, HostOptions, Pace};
-use crate::progress;
 use crate::session::{self, SessionEnd};
 use crate::workspace::Workspace;
+use crate::{packages, progress};
 use anyhow::Result;
 use std::path::PathBuf;
 
@@ -39,8 +39,9 @@ pub fn run(arguments: &RunArgs) -> Result<()> {
 pub(super) fn prepare(arguments: &RunArgs, pace: Pace) -> Result<(PathBuf, HostOptions)> {
     let workspace = Workspace::find()?;
     let kind = arguments.host_kind();
+    arguments.guest.check()?;
+    kind.ensure(packages::IMAGE)?;
     let guest = arguments.guest.guest(&workspace, kind)?;
-    kind.ensure()?;
     let options = arguments.host_options(&guest, pace)?;
     let image = arguments.guest.image(&workspace, &guest)?;
     let name = if arguments.guest.bare { "linux" } else { "nestor" };
@@ -55,7 +56,7 @@ pub(super) fn start(iso: &std::path::Path, options: &HostOptions) -> Result<Host
             let bochs = crate::bochs::Bochs::find()?;
             format!("Bochs {} ({})", bochs.version, bochs.binary.display())
         }
-        HostKind::Kvm => "QEMU on KVM".to_owned(),
+        HostKind::Kvm => options.kind.name().to_owned(),
     };
     let step = progress::step("starting the host machine");
     let host = Host::start(iso, options)?;

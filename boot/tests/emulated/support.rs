@@ -45,8 +45,7 @@ pub fn built() -> Result<&'static Built> {
     if let Some(built) = BUILT.get() {
         return Ok(built);
     }
-    HostKind::Bochs.ensure()?;
-    packages::ensure(packages::IMAGE)?;
+    HostKind::Bochs.ensure(packages::IMAGE)?;
     let workspace = Workspace::find()?;
     let binaries = Binaries::build(&workspace, &[SYSTEM, &["conformance"]].concat())?;
     Ok(BUILT.get_or_init(|| Built { workspace, binaries }))
