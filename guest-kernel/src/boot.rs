@@ -7,7 +7,6 @@ use crate::arch::{apic, cpu, descriptor, entry, extended, heap, monitor};
 use crate::arena::Id;
 use crate::fault::ChargedTables;
 use crate::kernel::Kernel;
-use crate::list::Place;
 use crate::memory::frames::FramePool;
 use crate::memory::hierarchy::{Mapping, Region, Space, link_mapping};
 use crate::memory::page_table::PageTable;
@@ -233,7 +232,7 @@ impl Kernel {
             ..Region::default()
         });
         let (region, space, start) = (Some(region), Some(root), address);
-        let mapping = Mapping { region, space, offset: 0, start, size, rights, place: Place::default() };
+        let mapping = Mapping { region, space, start, size, rights, ..Mapping::default() };
         let mapping = self.objects.mappings.insert(mapping);
         link_mapping(&mut self.objects.regions, &mut self.objects.mappings, mapping);
         if let Some(space) = self.objects.spaces.get_mut(root) {
@@ -270,7 +269,7 @@ impl Kernel {
     }
 }
 
-/// Ranges in order, those that touch joined.
+/// Ranges, those that touch joined, the longest first: most accesses are to it.
 fn joined(mut ranges: Vec<(u64, u64)>) -> Vec<(u64, u64)> {
     ranges.sort_unstable();
     let mut joined: Vec<(u64, u64)> = Vec::new();
@@ -280,6 +279,7 @@ fn joined(mut ranges: Vec<(u64, u64)>) -> Vec<(u64, u64)> {
             _ => joined.push((start, end)),
         }
     }
+    joined.sort_unstable_by_key(|&(start, end)| core::cmp::Reverse(end - start));
     joined
 }
 
@@ -289,7 +289,7 @@ mod tests {
 
     #[test]
     fn ranges_that_touch_are_joined() {
-        assert_eq!(joined(Vec::from([(9, 12), (0, 3), (3, 5), (4, 6), (7, 8)])), [(0, 6), (7, 8), (9, 12)]);
+        assert_eq!(joined(Vec::from([(9, 12), (0, 3), (3, 5), (4, 6), (7, 8)])), [(0, 6), (9, 12), (7, 8)]);
         assert_eq!(joined(Vec::new()), []);
     }
 }

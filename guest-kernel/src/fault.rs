@@ -55,6 +55,9 @@ pub enum Unresolved {
     NoMemory,
 }
 
+/// The vector of page faults.
+pub const PAGE_FAULT: u64 = 14;
+
 /// What a page fault wanted (Intel SDM vol. 3A, 4.7).
 pub fn wanted(error: u64) -> Rights {
     const WRITE: u64 = 1 << 1;
@@ -193,6 +196,14 @@ impl Kernel {
         self.raise_page_fault(id, address, want);
     }
 
+    /// A thread is about to repeat an access that its keeper has seen to. Installing what it wants now saves it a second
+    /// fault; what is still missing is found then.
+    pub fn retry(&mut self, id: Id<Thread>, address: u64, want: Rights) {
+        if let Some(space) = self.objects.threads.get(id).and_then(|thread| thread.space) {
+            let _ = self.resolve(space, address, want);
+        }
+    }
+
     fn raise_page_fault(&mut self, id: Id<Thread>, address: u64, want: Rights) {
         let Some(thread) = self.objects.threads.get(id) else { return };
         if thread.virtual_cpu.is_some() {
@@ -201,7 +212,7 @@ impl Kernel {
             let error = 4
                 | if want.contains(Rights::WRITE) { 2 } else { 0 }
                 | if want.contains(Rights::EXECUTE) { 16 } else { 0 };
-            self.raise(id, [14, error, thread.registers.rip, address, 0, 0, 0, 0]);
+            self.raise(id, [PAGE_FAULT, error, thread.registers.rip, address, 0, 0, 0, 0]);
         }
     }
 
@@ -217,6 +228,9 @@ impl Kernel {
 
     /// Tells the keeper of a native thread's Space of an exception; without one, the thread stops.
     fn raise(&mut self, id: Id<Thread>, message: [u64; MESSAGE_WORDS]) {
+        if let Some(thread) = self.objects.threads.get_mut(id) {
+            thread.message = message;
+        }
         self.tell_keeper(id, MessageKind::Exception, message);
     }
 
@@ -249,13 +263,20 @@ impl Kernel {
         thread.keeper_since = 0;
         match thread.sending {
             MessageKind::MachineExit => return self.machine_replied(id, words),
-            MessageKind::MemoryFault if words[0] == memory_reply::RETRY => {}
+            MessageKind::MemoryFault if words[0] == memory_reply::RETRY => {
+                let [_, want, address, ..] = thread.message;
+                self.retry(id, address, Rights::from_bits_truncate(want));
+            }
             MessageKind::MemoryFault => {
                 let (want, address) = (Rights::from_bits_truncate(thread.message[1]), thread.message[2]);
                 self.raise_page_fault(id, address, want);
                 return false;
             }
-            _ if words[0] == exception_reply::RESUME => {}
+            _ if words[0] == exception_reply::RESUME => {
+                if let [PAGE_FAULT, error, _, address, ..] = thread.message {
+                    self.retry(id, address, wanted(error));
+                }
+            }
             _ => thread.stopped = true,
         }
         true

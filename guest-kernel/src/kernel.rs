@@ -5,7 +5,7 @@ use crate::arch::physical::Frame;
 use crate::arch::{Loaded, View};
 use crate::arch::{apic, cpu, descriptor};
 use crate::arena::Id;
-use crate::fault;
+use crate::fault::{self, PAGE_FAULT};
 use crate::memory::frames::FramePool;
 use crate::memory::hierarchy::{Hierarchy, HierarchyMut};
 use crate::objects::{Objects, Port, Queue};
@@ -16,9 +16,6 @@ use alloc::vec::Vec;
 use protocols::address::HostPhysical;
 use protocols::api::Call;
 use protocols::virtual_cpu::register::{RAX, RDI};
-
-/// The vector of page faults.
-const PAGE_FAULT: u64 = 14;
 
 /// A page for lists that the monitor reads and writes.
 pub type ListPage = [u64; 512];

@@ -286,14 +286,7 @@ impl Kernel {
                 }
             }
             exit_reason::EPT_VIOLATION => {
-                const WRITE: u64 = 1 << 1;
-                const FETCH: u64 = 1 << 2;
-                let want = match state.exit.qualification {
-                    qualification if qualification & WRITE != 0 => Rights::WRITE,
-                    qualification if qualification & FETCH != 0 => Rights::EXECUTE,
-                    _ => Rights::READ,
-                };
-                let address = state.exit.guest_physical;
+                let (address, want) = (state.exit.guest_physical, wanted(state.exit.qualification));
                 let Some(space) = thread.space else { return };
                 if let Err(unresolved) = self.resolve(space, address, want) {
                     self.unresolved(id, unresolved, address, want);
@@ -339,6 +332,10 @@ impl Kernel {
             state.gpr[RAX] = rax;
         }
         if actions & !(MachineReply::ADVANCE | MachineReply::SET_RAX) == 0 {
+            if actions == 0 && state.exit.reason == exit_reason::EPT_VIOLATION {
+                let (address, want) = (state.exit.guest_physical, wanted(state.exit.qualification));
+                self.retry(id, address, want);
+            }
             return true;
         }
         if actions & MachineReply::SET_RDX != 0 {
@@ -445,6 +442,17 @@ impl Kernel {
             Err(MonitorStatus::NoFrames) => Status::NoMemory,
             Err(_) => Status::Refused,
         }
+    }
+}
+
+/// What an access that ended in an EPT violation wanted (Intel SDM vol. 3C, table 28-7).
+fn wanted(qualification: u64) -> Rights {
+    const WRITE: u64 = 1 << 1;
+    const FETCH: u64 = 1 << 2;
+    match qualification {
+        qualification if qualification & WRITE != 0 => Rights::WRITE,
+        qualification if qualification & FETCH != 0 => Rights::EXECUTE,
+        _ => Rights::READ,
     }
 }
 

@@ -3,7 +3,7 @@
 use super::Done;
 use crate::arena::Id;
 use crate::kernel::Kernel;
-use crate::list::{List, Place};
+use crate::list::List;
 use crate::memory::hierarchy::{
     Circular, MEMORY_END, Mapping, Piece, Region, Space, link_mapping, link_region, order, overlaps, shown, translate,
     unlink_mapping, unlink_region,
@@ -60,7 +60,7 @@ impl Kernel {
         if let Some(mapping) = self.objects.mappings.get_mut(id) {
             let (region, space) = (new_region, new_space);
             let (offset, start, size) = (state.offset, state.start, state.size);
-            *mapping = Mapping { region, space, offset, start, size, rights, place: Place::default() };
+            *mapping = Mapping { region, space, offset, start, size, rights, ..Mapping::default() };
         }
         if let Some(space) = new_space.and_then(|space| self.objects.spaces.get_mut(space)) {
             space.mappings.insert(state.start, id);
@@ -73,8 +73,11 @@ impl Kernel {
     pub fn detach_mapping(&mut self, id: Id<Mapping>) {
         let Some(mapping) = self.objects.mappings.get(id) else { return };
         let (space, start, end) = (mapping.space, mapping.start, mapping.start + mapping.size);
+        let used = mapping.used.get();
         if let Some(space) = space {
-            self.withdraw(Piece { space, start, end });
+            if used {
+                self.withdraw(Piece { space, start, end });
+            }
             if let Some(space) = self.objects.spaces.get_mut(space) {
                 if space.mappings.get(&start) == Some(&id) {
                     space.mappings.remove(&start);

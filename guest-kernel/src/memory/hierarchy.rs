@@ -17,11 +17,12 @@ use crate::list::{List, Member, Place};
 use crate::objects::Port;
 use crate::space::Contents;
 use alloc::collections::BTreeMap;
+use core::cell::Cell;
 use protocols::address::HostPhysical;
 use protocols::api::Rights;
 
-/// Highest end of any address range.
-pub const MEMORY_END: u64 = 1 << 52;
+/// Highest end of any address range: what the tables of both kinds of Space can hold.
+pub const MEMORY_END: u64 = 1 << 48;
 
 /// A Space.
 pub struct Space {
@@ -89,6 +90,8 @@ pub struct Mapping {
     pub rights: Rights,
     /// Its place among the Mappings of its Region.
     pub place: Place<Mapping>,
+    /// Something was translated through it since it was set.
+    pub used: Cell<bool>,
 }
 
 impl Member for Region {
@@ -174,6 +177,7 @@ pub fn translate(
         if inside >= mapping.size || !mapping.rights.contains(want) {
             return Err(fault);
         }
+        mapping.used.set(true);
         found.rights &= mapping.rights;
         found.before = found.before.min(inside);
         found.after = found.after.min(mapping.size - inside);
@@ -468,7 +472,7 @@ mod tests {
                 start,
                 size,
                 rights,
-                place: Place::default(),
+                ..Mapping::default()
             });
             let view = Hierarchy { spaces: &self.spaces, regions: &self.regions, mappings: &self.mappings };
             if overlaps(&view, self.spaces.get(space).unwrap(), start, size, id) {

@@ -22,6 +22,7 @@ pub const TESTS: &[Test] = &[
     ("mapping::large_pages", large_pages),
     ("mapping::large_mapping_with_a_hole", large_mapping_with_a_hole),
     ("mapping::set_again", set_again),
+    ("mapping::ends_of_spaces", ends_of_spaces),
     ("mapping::no_space_shows_itself", no_space_shows_itself),
 ];
 
@@ -240,5 +241,31 @@ fn no_space_shows_itself(bench: &mut Bench) -> Verdict {
     require!(child.status(bench, Call::MappingSetState, &[back, MAPPING_STATE, of_second, own])?, circular);
     require!(child.status(bench, Call::RegionSetState, &[region, REGION_STATE, other])?, circular);
     require!(read(&mut child, bench, HOLE)?, None);
+    Ok(())
+}
+
+/// What the tables of a machine cannot hold is refused, and what they just can is not.
+fn ends_of_spaces(bench: &mut Bench) -> Verdict {
+    let mut child = Native::new(bench)?;
+    let machine = Space::new(SpaceKind::Machine, 16)?;
+    let (mapping, region, space, state) = (DATA, DATA + OBJECT_SIZE, DATA + 2 * OBJECT_SIZE, DATA + 0x1000);
+    for reference in [region, space] {
+        require!(child.status(bench, Call::ReferenceCreate, &[reference])?, Status::Ok as u64);
+    }
+    system_call::region_reference(child.region.address(), child.own_address(region))?;
+    system_call::space_reference(machine.address(), child.own_address(space))?;
+    const END: u64 = 1 << 48;
+    for (start, size) in [(END, PAGE_SIZE), (END - PAGE_SIZE, 2 * PAGE_SIZE), (1 << 51, PAGE_SIZE)] {
+        require!(child.status(bench, Call::MappingCreate, &[mapping])?, Status::Ok as u64);
+        let mut set = |start, size| {
+            for (address, word) in (state..).step_by(8).zip([0, start, size, 1]) {
+                child.write(address, word)?;
+            }
+            child.call(bench, Call::MappingSetState, &[mapping, state, region, space])
+        };
+        require!(set(start, size)?, Answer::misuse(Misuse::BadArgument));
+        require!(matches!(set(END - PAGE_SIZE, PAGE_SIZE)?, Answer::Done(state) if state.gpr[RAX] == 0), true);
+        require!(child.status(bench, Call::MappingDestroy, &[mapping])?, Status::Ok as u64);
+    }
     Ok(())
 }
