@@ -46,7 +46,7 @@ fn answer(cpu: &mut Cpu, call: Call) -> Answer {
     let [rdi, rsi, rdx, r10] = [RDI, RSI, RDX, R10].map(|register| cpu.registers[register]);
     match call {
         // Handled before: they must be fast.
-        Call::Run | Call::RunUnsaved => refused(Status::UnknownCall),
+        Call::Run => refused(Status::UnknownCall),
         Call::Version => (Status::Ok, Some(VERSION)),
         Call::CreateMachine => value(list::<u64>(cpu, rdi, rsi).and_then(|list| machine::create(cpu, list))),
         Call::Donate => done(list::<u64>(cpu, rdx, rsi).and_then(|list| machine::donate(cpu, rdi, list))),

@@ -15,8 +15,6 @@ use crate::world::Registers;
 pub struct Cpu {
     /// The kernel's general registers while the monitor or a virtual CPU runs.
     pub registers: Registers,
-    /// The run under way leaves the kernel's registers intact: [`Call::Run`](protocols::machine::Call::Run).
-    pub saved: bool,
     /// VM exits so far, of the kernel and of all virtual CPUs.
     pub exits: u64,
     /// The kernel's VMCS.

@@ -1,8 +1,8 @@
 //! The kernel: its VMCS, and the few exits it has. It runs as on a bare processor, but for its memory, VMX and CPUID.
 
 use protocols::address::{HostPhysical, PAGE_SIZE};
-use protocols::machine::{Call, STATISTICS_LEAF, Status};
-use protocols::virtual_cpu::register::{RAX, RBX, RCX, RDI, RDX};
+use protocols::machine::STATISTICS_LEAF;
+use protocols::virtual_cpu::register::{RAX, RBX, RCX, RDX};
 use protocols::virtual_cpu::{Event, exit_reason as reason, segment};
 
 use crate::boot::prepare::Start;
@@ -84,16 +84,11 @@ pub unsafe fn write_vmcs(support: &Support, start: &Start, ept: u64, bitmap: Hos
 /// A VM exit of the kernel.
 pub(crate) extern "sysv64" fn exit(cpu: &mut Cpu) -> ! {
     cpu.exits += 1;
-    cpu.saved = true;
     if vmread(Read::REASON) as u32 != reason::VMCALL || !is_ring_0() {
         other_exit(cpu);
     }
     skip_call();
-    if cpu.registers[RAX] != Call::Run as u64 {
-        call::handle(cpu);
-    }
-    cpu.registers[RAX] = Status::Ok as u64;
-    virtual_cpu::run(cpu, cpu.registers[RDI])
+    call::handle(cpu)
 }
 
 /// Whether the guest of the current VMCS is in ring 0: the CPL is the DPL of SS (Intel SDM vol. 3C, 25.4.1).
@@ -108,19 +103,24 @@ pub fn skip_call() {
     vmwrite(Guest::RIP, vmread(Guest::RIP).wrapping_add(VMCALL_LENGTH));
 }
 
-/// Resumes the kernel, with what is pending for it. Its VMCS is current.
+/// Resumes the kernel with its registers, and with what is pending for it. Its VMCS is current.
 #[inline(always)]
 pub fn resume(cpu: &mut Cpu) -> ! {
     if interrupt::is_pending() {
-        resume_with_pending(cpu);
+        deliver_pending();
     }
-    resume_at_once(cpu)
+    // SAFETY: its VMCS is current, and launched.
+    unsafe { world::resume_kernel(cpu) }
 }
 
+/// Ends [`Call::Run`](protocols::machine::Call::Run) with `Ok`: resumes the kernel with what is pending for it. Its VMCS is current.
 #[inline(always)]
-fn resume_at_once(cpu: &mut Cpu) -> ! {
-    // SAFETY: its VMCS is current; the last exit was the call that `saved` tells.
-    unsafe { if cpu.saved { world::resume_kernel(cpu) } else { world::resume_kernel_unsaved(cpu) } }
+pub fn end_run(cpu: &mut Cpu) -> ! {
+    if interrupt::is_pending() {
+        deliver_pending();
+    }
+    // SAFETY: its VMCS is current, and launched; its last exit was that call.
+    unsafe { world::resume_kernel_after_run(cpu) }
 }
 
 /// Every exit that is not a call.
@@ -183,7 +183,7 @@ fn advance() {
 /// The next entry delivers what came for the kernel while the monitor or a virtual CPU ran: a machine check first.
 #[cold]
 #[inline(never)]
-extern "sysv64" fn resume_with_pending(cpu: &mut Cpu) -> ! {
+extern "sysv64" fn deliver_pending() {
     let pending = interrupt::take_pending();
     if pending & interrupt::MACHINE_CHECK != 0 {
         interrupt::set_pending(pending & !interrupt::MACHINE_CHECK);
@@ -193,7 +193,6 @@ extern "sysv64" fn resume_with_pending(cpu: &mut Cpu) -> ! {
         vmwrite(Guest::INTERRUPTIBILITY, vmread(Guest::INTERRUPTIBILITY) & !3);
         inject(NMI);
     }
-    resume_at_once(cpu)
 }
 
 /// CPUID as the processor answers it, without VMX and SMX, and with the kernel's own CR4 where it shows.

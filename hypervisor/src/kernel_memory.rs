@@ -9,6 +9,7 @@ use protocols::machine::{EptEntry, Status};
 
 use crate::boot::map::{Kind, Map};
 use crate::ept::{Ept, GUEST_LIMIT, UNCACHEABLE, WRITE_BACK};
+use crate::mtrr::Mtrrs;
 use crate::objects::{Chain, ChainTables};
 use crate::vmx::instruction;
 
@@ -22,6 +23,7 @@ pub struct KernelMemory {
     ept: Ept,
     root: HostPhysical,
     pool: Chain,
+    mtrrs: Mtrrs,
 }
 
 /// Where the kernel's physical address space ends.
@@ -38,18 +40,18 @@ pub fn pool_size(width: u32, huge_pages: bool, top: u64) -> u64 {
 }
 
 impl KernelMemory {
-    /// Builds the EPT: memory is write-back, as it is for machines, whatever type the firmware gave it in the MTRRs,
-    /// which do not count under EPT; all else is uncacheable.
-    pub fn build(pool: Chain, map: &Map, width: u32, huge_pages: bool) -> Result<Self, Status> {
+    /// Builds the EPT. Memory has the types the MTRRs give it, which do not count under EPT by themselves; where they are off,
+    /// write-back. All else is uncacheable, with which the kernel's own page tables can still choose write-combining.
+    pub fn build(pool: Chain, map: &Map, mtrrs: Mtrrs, width: u32, huge_pages: bool) -> Result<Self, Status> {
         let mut pool = pool;
         let root = pool.pop().ok_or(Status::NoFrames)?;
-        let mut this = Self { ept: Ept::new(root, huge_pages), root, pool };
+        let mut this = Self { ept: Ept::new(root, huge_pages), root, pool, mtrrs };
         let end = address_space_end(width, huge_pages, map.top());
         let mut at = 0;
         for range in map.ranges() {
             this.add(at, range.start, UNCACHEABLE)?;
             if range.kind != Kind::Monitor {
-                this.add(range.start, range.end, WRITE_BACK)?;
+                this.add_memory(range.start, range.end)?;
             }
             at = range.end;
         }
@@ -68,6 +70,26 @@ impl KernelMemory {
         self.ept.map(&mut tables, GuestPhysical::new(start), HostPhysical::new(start), length, ALL_RIGHTS).map(|_| ())
     }
 
+    /// Adds memory in runs of one type, so that pages become as large as they can.
+    fn add_memory(&mut self, start: u64, end: u64) -> Result<(), Status> {
+        let mut at = start;
+        while at < end {
+            let kind = self.memory_type(at);
+            let mut next = self.mtrrs.same_until(at, end);
+            while next < end && self.memory_type(next) == kind {
+                next = self.mtrrs.same_until(next, end);
+            }
+            self.add(at, next, kind)?;
+            at = next;
+        }
+        Ok(())
+    }
+
+    /// The type of memory at an address, as an EPT entry has it.
+    fn memory_type(&self, address: u64) -> u64 {
+        if self.mtrrs.are_enabled() { u64::from(self.mtrrs.kind(address)) << 3 } else { WRITE_BACK }
+    }
+
     /// Takes a frame out of the kernel's reach. [`Self::flush`] must follow before the monitor relies on it.
     pub fn remove(&mut self, frame: HostPhysical) -> Result<(), Status> {
         let mut tables = ChainTables { chain: &mut self.pool, leaves: &mut { WRITE_BACK } };
@@ -76,7 +98,7 @@ impl KernelMemory {
 
     /// Gives a frame back to the kernel.
     pub fn restore(&mut self, frame: HostPhysical) -> Result<(), Status> {
-        self.add(frame.get(), frame.get() + PAGE_SIZE, WRITE_BACK)
+        self.add(frame.get(), frame.get() + PAGE_SIZE, self.memory_type(frame.get()))
     }
 
     /// Drops cached translations of what was removed.

@@ -73,6 +73,7 @@ pub mod interrupt;
 pub mod kernel;
 pub mod kernel_memory;
 pub mod machine;
+pub mod mtrr;
 pub mod objects;
 pub mod physical;
 pub mod policy;

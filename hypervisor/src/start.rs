@@ -14,6 +14,7 @@ use crate::console::{self, report};
 use crate::cpu::Cpu;
 use crate::frames::{Class, FrameTable};
 use crate::kernel_memory::{self, KernelMemory};
+use crate::mtrr::Mtrrs;
 use crate::objects::{Chain, Objects};
 use crate::physical::{self, Claims};
 use crate::register;
@@ -80,7 +81,9 @@ pub fn run(magic: u32, information: u32, started: u64) -> ! {
         frames.assign(range.start, range.end, class);
     }
     let pool = Chain::of_region(pool);
-    let kernel_memory = KernelMemory::build(pool, claims.map(), support.width, support.huge_ept);
+    let has_mtrrs = register::cpuid(1, 0).edx >> 12 & 1 != 0;
+    let mtrrs = if has_mtrrs { Mtrrs::read(support.width, register::read_msr) } else { Mtrrs::default() };
+    let kernel_memory = KernelMemory::build(pool, claims.map(), mtrrs, support.width, support.huge_ept);
     let kernel_memory = kernel_memory.unwrap_or_else(|_| too_little("the kernel's EPT"));
     if host::enable(&support, vmxon).is_err() {
         stop(format_args!("VMXON failed: is another hypervisor running?"));
@@ -104,17 +107,8 @@ pub fn run(magic: u32, information: u32, started: u64) -> ! {
     registers[RDI] = start.information;
     // SAFETY: the first and only one.
     let objects = unsafe { Objects::new() };
-    let cpu = Cpu {
-        registers,
-        saved: true,
-        exits: 0,
-        kernel_vmcs,
-        support,
-        frames,
-        kernel_memory,
-        objects,
-        vpids: Vpids::default(),
-    };
+    let cpu =
+        Cpu { registers, exits: 0, kernel_vmcs, support, frames, kernel_memory, objects, vpids: Vpids::default() };
     report("entering", format_args!("the kernel"));
     console::release_screen();
     // SAFETY: once; the VMCS was filled above.

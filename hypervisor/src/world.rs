@@ -82,7 +82,7 @@ unsafe extern "sysv64" fn virtual_cpu_exit() -> ! {
     exit_code!(virtual_cpu::exit::exit, [],)
 }
 
-/// A VM exit of the kernel. [`Call::RunUnsaved`] needs no registers stored but two, until it is sure that it is one:
+/// A VM exit of the kernel. [`Call::Run`] needs no registers stored but two, until it is sure that it is one:
 /// a `VMCALL` (`vmcall`) from ring 0, which the DPL of SS tells (Intel SDM vol. 3C, 25.4.1).
 #[unsafe(naked)]
 unsafe extern "sysv64" fn kernel_exit() -> ! {
@@ -102,17 +102,17 @@ unsafe extern "sysv64" fn kernel_exit() -> ! {
             "test dl, 0x60",
             "jne 3f",
             "lea rsi, [rsp + 24]",
-            "jmp {run_unsaved}",
+            "jmp {virtual_cpu}",
             "3:",
             "pop rdx",
             "pop rcx",
             "2:"
         ],
-        run = const Call::RunUnsaved as u64,
+        run = const Call::Run as u64,
         reason = const vmcs::ro::EXIT_REASON,
         vmcall = const exit_reason::VMCALL,
         ss_access = const vmcs::guest::SS_ACCESS_RIGHTS,
-        run_unsaved = sym virtual_cpu::run_unsaved,
+        virtual_cpu = sym virtual_cpu::run,
     )
 }
 
@@ -181,12 +181,12 @@ pub unsafe fn resume_kernel(cpu: &mut Cpu) -> ! {
     unsafe { enter_kernel!("vmresume", ptr::from_mut(cpu)) }
 }
 
-/// Resumes the kernel after [`Call::RunUnsaved`]: with 0, `Ok`, in RAX and anything in the other registers.
+/// Resumes the kernel after [`Call::Run`]: with 0, `Ok`, in RAX and anything in the other registers.
 ///
 /// # Safety
 /// As [`resume_kernel`]; the kernel's last exit was that call.
 #[inline(always)]
-pub unsafe fn resume_kernel_unsaved(cpu: &mut Cpu) -> ! {
+pub unsafe fn resume_kernel_after_run(cpu: &mut Cpu) -> ! {
     // SAFETY: the caller's promise.
     unsafe {
         asm!(

@@ -10,7 +10,7 @@ use protocols::virtual_cpu::exit_reason as reason;
 use crate::bare::{Outcome, Test};
 use crate::code;
 use crate::guest::Guest;
-use crate::monitor::{ask, bytes, call, frame, refused, run_unsaved, write};
+use crate::monitor::{ask, bytes, call, frame, refused, run, write};
 use crate::native::{attempt, open_to_ring_3, ring_3_vmcall};
 use crate::tests::check;
 
@@ -31,7 +31,7 @@ pub const ALL: &[Test] = &[
 ];
 
 fn unknown_calls() -> Outcome {
-    for number in [14, 99, u64::MAX, 1 << 32 | Call::RunUnsaved as u64] {
+    for number in [14, 99, u64::MAX, 1 << 32 | Call::Run as u64] {
         check!(call(number, [0; 4]).0 == Status::UnknownCall as u64, "an unknown call was answered");
     }
     check!(refused(ask(Call::End, [7, 0, 0, 0]), Status::BadArgument), "an unknown end");
@@ -59,15 +59,15 @@ fn bad_lists() -> Outcome {
 
 fn bad_identifiers() -> Outcome {
     for id in [0, 1, 0x100, frame() / PAGE_SIZE, u64::MAX, 1 << 52] {
-        check!(refused(ask(Call::Run, [id, 0, 0, 0]), Status::NoObject), "Run");
-        check!(run_unsaved(id) == Status::NoObject as u64, "RunUnsaved");
+        check!(run(id) == Status::NoObject as u64, "Run");
+        check!(run(id) == Status::NoObject as u64, "Run");
         check!(refused(ask(Call::CreateVirtualCpu, [id, frame(), 0, 0]), Status::NoObject), "CreateVirtualCpu");
         check!(refused(ask(Call::DestroyVirtualCpu, [id, 0, 0, 0]), Status::NoObject), "DestroyVirtualCpu");
         check!(refused(ask(Call::DonatedFrames, [id, 0, 0, 0]), Status::NoObject), "DonatedFrames");
         check!(refused(ask(Call::ReadState, [id, 1, 0, 0]), Status::NoObject), "ReadState");
     }
     let guest = Guest::new(code::hlt_64())?;
-    check!(refused(ask(Call::Run, [guest.machine, 0, 0, 0]), Status::NoObject), "a machine was run");
+    check!(run(guest.machine) == Status::NoObject as u64, "a machine was run");
     check!(refused(ask(Call::DonatedFrames, [guest.cpu, 0, 0, 0]), Status::NoObject), "a virtual CPU has frames");
     Ok(())
 }
@@ -131,7 +131,7 @@ fn destroy() -> Outcome {
         (guest.machine, guest.cpu, guest.state_frame, guest.donated, guest.memory);
     check!(guest.destroy()? == MACHINE_FRAMES as u64 + 24, "not all frames came back");
     check!(bytes(donated, 32 << 12).iter().all(|&byte| byte == 0), "they are not zeroed");
-    check!(refused(ask(Call::Run, [cpu, 0, 0, 0]), Status::NoObject), "its virtual CPU lives");
+    check!(run(cpu) == Status::NoObject as u64, "its virtual CPU lives");
     check!(refused(ask(Call::DonatedFrames, [machine, 0, 0, 0]), Status::NoObject), "it lives");
     // All of them, and what it had mapped, and the state page, can be donated again.
     let list = frame();
@@ -189,15 +189,15 @@ fn run_out() -> Outcome {
 
 fn from_ring_3() -> Outcome {
     open_to_ring_3();
-    for number in [Call::Version, Call::Run, Call::RunUnsaved] {
+    for number in [Call::Version, Call::Run] {
         check!(attempt(ring_3_vmcall, number as u64) == Some(6), "no #UD");
     }
     Ok(())
 }
 
-/// What looks like [`Call::RunUnsaved`] in RAX, but is no VMCALL, changes no register that it should not.
+/// What looks like [`Call::Run`] in RAX, but is no VMCALL, changes no register that it should not.
 fn numbers() -> Outcome {
-    let number = Call::RunUnsaved as u64;
+    let number = Call::Run as u64;
     let (mut rax, mut rbx, mut rcx, mut rdx) = (number, 0u64, 0x1_0000_0000u64, !0u64);
     let mut others = [0x11u64, 0x22, 0x33, 0x44];
     // SAFETY: CPUID of the leaf that has the same number.

@@ -10,7 +10,7 @@ use protocols::virtual_cpu::{Groups, Segment, Table, VirtualCpuState, segment};
 use zerocopy::{Immutable, IntoBytes};
 
 use crate::code;
-use crate::monitor::{ask, bytes, frame, memory, write};
+use crate::monitor::{self, ask, bytes, frame, memory, write};
 
 /// Guest-physical address of the guest's code.
 pub const CODE: u64 = 0x8000;
@@ -160,7 +160,7 @@ impl Guest {
 
     /// Runs until an exit. Returns its reason.
     pub fn run(&mut self) -> Result<u32, &'static str> {
-        ask(Call::Run, [self.cpu, 0, 0, 0]).map_err(|_| "Run")?;
+        (monitor::run(self.cpu) == 0).then_some(()).ok_or("Run")?;
         Ok(self.exit_reason())
     }
 

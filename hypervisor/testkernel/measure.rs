@@ -8,7 +8,7 @@ use protocols::virtual_cpu::{Groups, register};
 
 use crate::code;
 use crate::guest::Guest;
-use crate::monitor::{call, run_unsaved};
+use crate::monitor::{call, run};
 use crate::say;
 
 const ROUNDS: u64 = 2000;
@@ -55,7 +55,7 @@ fn legs(wanted: u64, name: &str) -> Result<(), &'static str> {
     for _ in 0..ROUNDS {
         guest.state.advance = 1;
         let before = now();
-        run_unsaved(guest.cpu);
+        run(guest.cpu);
         let after = now();
         let inside = guest.state.gpr[register::RDX] << 32 | guest.state.gpr[register::RAX];
         entry += inside - before;
@@ -66,7 +66,7 @@ fn legs(wanted: u64, name: &str) -> Result<(), &'static str> {
     // Without anything to bring to the VMCS: the port write exits again and again.
     let before = now();
     for _ in 0..ROUNDS {
-        call(Call::Run as u64, [guest.cpu, 0, 0, 0]);
+        run(guest.cpu);
     }
     say!("measure run.round_trip{name} {} instructions", (now() - before) / ROUNDS);
     Ok(())

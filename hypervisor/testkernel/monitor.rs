@@ -33,13 +33,13 @@ pub fn ask(which: Call, arguments: [u64; 4]) -> Result<u64, u64> {
     }
 }
 
-/// Runs a virtual CPU with [`Call::RunUnsaved`]. Returns the status.
-pub fn run_unsaved(cpu: u64) -> u64 {
+/// Runs a virtual CPU with [`Call::Run`]. Returns the status.
+pub fn run(cpu: u64) -> u64 {
     let status;
     // SAFETY: as in `call`; all registers but RSP count as changed.
     unsafe {
         asm!("push rbx", "push rbp", "vmcall", "pop rbp", "pop rbx",
-            inlateout("rax") Call::RunUnsaved as u64 => status, inlateout("rdi") cpu => _,
+            inlateout("rax") Call::Run as u64 => status, inlateout("rdi") cpu => _,
             lateout("rcx") _, lateout("rdx") _, lateout("rsi") _, lateout("r8") _, lateout("r9") _, lateout("r10") _,
             lateout("r11") _, lateout("r12") _, lateout("r13") _, lateout("r14") _, lateout("r15") _);
     }

@@ -7,7 +7,7 @@ use protocols::virtual_cpu::{Event, Groups, exit_reason as reason, register};
 use crate::bare::{Outcome, Test};
 use crate::code;
 use crate::guest::{CODE, Guest, MEMORY, OPEN};
-use crate::monitor::{ask, memory, run_unsaved};
+use crate::monitor::{ask, memory, run};
 use crate::native;
 
 /// Fails the test unless the condition holds.
@@ -47,7 +47,7 @@ pub const ALL: &[Test] = &[
     ("single_step_over_cpuid", single_step),
     ("interrupt_ends_run", interrupt),
     ("nmi_ends_run", nmi),
-    ("run_unsaved", unsaved),
+    ("run_after_run", run_after_run),
     ("read_state", read_state),
     ("two_machines", two_machines),
 ];
@@ -432,19 +432,19 @@ fn nmi() -> Outcome {
     Ok(())
 }
 
-fn unsaved() -> Outcome {
+fn run_after_run() -> Outcome {
     let mut guest = Guest::new(code::out_hlt())?;
     guest.real_mode();
-    check!(run_unsaved(guest.cpu) == 0 && guest.exit_reason() == reason::IO, "no port exit");
+    check!(run(guest.cpu) == 0 && guest.exit_reason() == reason::IO, "no port exit");
     check!(guest.port() == 0x80 && guest.state.gpr[register::RAX] & 0xff == 0x5a, "wrong port or value");
     guest.state.advance = 1;
-    check!(run_unsaved(guest.cpu) == 0 && guest.exit_reason() == reason::HLT, "no HLT exit");
+    check!(run(guest.cpu) == 0 && guest.exit_reason() == reason::HLT, "no HLT exit");
     // The two ways to run do not get into each other's way.
     check!(guest.step()? == reason::IO, "HLT was not skipped");
     guest.state.event = Event { information: Event::VALID | 1 << 8 | 3, ..Event::default() };
-    check!(run_unsaved(guest.cpu) == 0 && guest.exit_reason() & reason::ENTRY_FAILURE != 0, "a bad event entered");
+    check!(run(guest.cpu) == 0 && guest.exit_reason() & reason::ENTRY_FAILURE != 0, "a bad event entered");
     guest.state.event = Event::default();
-    check!(run_unsaved(guest.cpu) == 0 && guest.exit_reason() == reason::IO, "no life after it");
+    check!(run(guest.cpu) == 0 && guest.exit_reason() == reason::IO, "no life after it");
     Ok(())
 }
 

@@ -1,7 +1,7 @@
 //! The machine interface: what the kernel asks of the monitor.
 //!
 //! The kernel's ring 0 executes `VMCALL` with the [`Call`] in RAX and arguments in RDI, RSI, RDX, R10, R8. RAX returns
-//! a [`Status`], RDX a value where the call has one; all other registers are kept, but by [`Call::RunUnsaved`]. A `VMCALL` from ring 3 raises #UD
+//! a [`Status`], RDX a value where the call has one; all other registers are kept, but by [`Call::Run`]. A `VMCALL` from ring 3 raises #UD
 //! there: only the kernel speaks this interface. All addresses are host-physical (the kernel's memory is
 //! identity-mapped); all lists are arrays in the kernel's own memory and do not cross a page boundary.
 //!
@@ -27,6 +27,8 @@ pub enum Call {
     Version = 0,
     /// Runs virtual CPU RDI until something needs the kernel. The exit is in its state page; a failed entry is an
     /// exit with [`ENTRY_FAILURE`](crate::virtual_cpu::exit_reason::ENTRY_FAILURE) set. `Ok` for every exit.
+    /// Of the caller's registers only RSP is kept, beside the segments, control registers and flags that a VMCS holds: the
+    /// caller saves what it needs, so that the monitor need not.
     Run = 1,
     /// Creates a machine from the frames listed at RDI (RSI of them, at least [`MACHINE_FRAMES`]), which it donates.
     /// RDX: the machine's identifier.
@@ -55,10 +57,6 @@ pub enum Call {
     DonatedFrames = 11,
     /// Reads the groups RSI of virtual CPU RDI from its VMCS into its state page now, and adds them to `valid`.
     ReadState = 12,
-    /// As [`Call::Run`], but of the caller's registers only RSP is kept, beside the segments, control registers and
-    /// flags that a VMCS holds: the caller saves what it needs, so that the monitor need not. RAX: the status; all
-    /// other general registers are undefined.
-    RunUnsaved = 13,
 }
 
 /// How the system ends.

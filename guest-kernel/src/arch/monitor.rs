@@ -37,7 +37,22 @@ pub fn version() -> Result<u64, Status> {
 /// Runs a virtual CPU until something needs the kernel.
 #[inline]
 pub fn run(virtual_cpu: u64) -> Result<(), Status> {
-    call(Call::Run, [virtual_cpu, 0, 0, 0]).map(|_| ())
+    let result: u64;
+    // SAFETY: as in `call`; of the general registers only RSP is kept. RBX and RBP cannot be named as changed.
+    unsafe {
+        core::arch::asm!(
+            "push rbx",
+            "push rbp",
+            "vmcall",
+            "pop rbp",
+            "pop rbx",
+            inlateout("rax") Call::Run as u64 => result,
+            inlateout("rdi") virtual_cpu => _,
+            lateout("rcx") _, lateout("rdx") _, lateout("rsi") _, lateout("r8") _, lateout("r9") _, lateout("r10") _,
+            lateout("r11") _, lateout("r12") _, lateout("r13") _, lateout("r14") _, lateout("r15") _,
+        );
+    }
+    if result == 0 { Ok(()) } else { Err(status(result)) }
 }
 
 /// Creates a machine from the frames in `list`, the address of an array of `count` addresses.

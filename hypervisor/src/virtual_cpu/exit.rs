@@ -164,7 +164,7 @@ extern "sysv64" fn leave_with_wanted(cpu: &mut Cpu) -> ! {
 fn leave(cpu: &mut Cpu) -> ! {
     // SAFETY: the kernel's VMCS was launched before.
     unsafe { instruction::vmptrld_again(&cpu.kernel_vmcs) };
-    kernel::resume(cpu)
+    kernel::end_run(cpu)
 }
 
 /// An exit on an instruction of which the kernel needs to know the length too.

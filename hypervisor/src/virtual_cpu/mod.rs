@@ -67,17 +67,10 @@ pub struct VirtualCpu {
     pub window: bool,
 }
 
-/// [`protocols::machine::Call::RunUnsaved`], straight from the world switch.
-pub(crate) extern "sysv64" fn run_unsaved(id: u64, cpu: &mut Cpu) -> ! {
+/// [`protocols::machine::Call::Run`], straight from the world switch.
+pub(crate) extern "sysv64" fn run(id: u64, cpu: &mut Cpu) -> ! {
     cpu.exits += 1;
-    cpu.saved = false;
     kernel::skip_call();
-    run(cpu, id)
-}
-
-/// [`protocols::machine::Call::Run`]; the kernel is past its `VMCALL` already.
-#[inline(always)]
-pub fn run(cpu: &mut Cpu, id: u64) -> ! {
     let Some(Active { control, state, .. }) = cpu.objects.activate(&cpu.frames, id) else { no_object(cpu) };
     // SAFETY: the VMCS of a virtual CPU was initialised and current when the virtual CPU was created.
     unsafe { instruction::vmptrld_again(&control.vmcs) };
@@ -95,8 +88,8 @@ pub fn run(cpu: &mut Cpu, id: u64) -> ! {
 
 #[cold]
 extern "sysv64" fn no_object(cpu: &mut Cpu) -> ! {
+    // The other registers are undefined then, so those of an earlier call will do.
     cpu.registers[RAX] = Status::NoObject as u64;
-    cpu.saved = true;
     kernel::resume(cpu)
 }
 
