@@ -66,8 +66,11 @@ impl Child {
         self.thread.set_native_state(&state, Run::Go)?;
         let mut event = self.server.receive(None);
         loop {
+            // Calls are answered with what they bring.
+            while let Event::Call { words, .. } = event {
+                event = self.server.reply_and_receive(&words, None);
+            }
             let reply = match event {
-                Event::Call { words, .. } => words,
                 Event::Exception { exception, .. } if exception.vector == 14 => {
                     serve(&self.space, exception.address)?;
                     server::resume()
