@@ -118,7 +118,7 @@ pub struct Objects {
 
 impl Objects {
     /// No objects.
-    #[allow(unsafe_code)]
+    #[allow(unsafe_code, clippy::new_without_default)]
     pub fn new() -> Self {
         // SAFETY: the fields below are the only arenas of the kernel, one for each type, and there is one kernel.
         unsafe {

@@ -164,7 +164,7 @@ pub(super) fn set_port_bitmap(offset: u16) {
 /// Opens every I/O port but those in `kept` to Spaces that may use ports.
 pub fn open_ports(kept: &[core::ops::RangeInclusive<u16>]) {
     // SAFETY: called once, before any thread runs.
-    let ports = unsafe { &mut *(&raw mut (*TABLES.task.get()).ports) };
+    let ports = unsafe { &mut (*TABLES.task.get()).ports };
     ports.fill(0);
     for port in kept.iter().cloned().flatten() {
         ports[port as usize / 8] |= 1 << (port % 8);

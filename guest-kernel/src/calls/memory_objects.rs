@@ -78,10 +78,10 @@ impl Kernel {
             if used {
                 self.withdraw(Piece { space, start, end });
             }
-            if let Some(space) = self.objects.spaces.get_mut(space) {
-                if space.mappings.get(&start) == Some(&id) {
-                    space.mappings.remove(&start);
-                }
+            if let Some(space) = self.objects.spaces.get_mut(space)
+                && space.mappings.get(&start) == Some(&id)
+            {
+                space.mappings.remove(&start);
             }
         }
         unlink_mapping(&mut self.objects.regions, &mut self.objects.mappings, id);
