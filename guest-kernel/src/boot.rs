@@ -8,7 +8,7 @@ use crate::arena::Id;
 use crate::fault::ChargedTables;
 use crate::kernel::Kernel;
 use crate::memory::frames::FramePool;
-use crate::memory::hierarchy::{Mapping, Region, Space, link_mapping};
+use crate::memory::hierarchy::{Mapping, Region, Space, link_mapping, link_region};
 use crate::memory::page_table::PageTable;
 use crate::objects::{Object, Objects, Port, Queue};
 use crate::schedule::Timer;
@@ -105,6 +105,7 @@ pub fn start(boot_info: u64) -> Kernel {
 
     let mut kernel = Kernel {
         objects: Objects::new(),
+        physical: None,
         frames,
         current: None,
         ready: Queue::default(),
@@ -137,6 +138,7 @@ impl Kernel {
         let image = physical::permanent(HostPhysical::new(module.start), module.length as usize).unwrap_or(&[]);
 
         let physical_space = self.objects.spaces.insert(Space::new(Contents::Physical, Account::new(0, None)));
+        self.physical = Some(physical_space);
         let mut account = Account::new(allowance, None);
         let table =
             PageTable::new(&mut ChargedTables { frames: &mut self.frames, account: &mut account }, self.kernel_table);
@@ -231,6 +233,7 @@ impl Kernel {
             rights,
             ..Region::default()
         });
+        link_region(&mut self.objects.spaces, &mut self.objects.regions, region);
         let (region, space, start) = (Some(region), Some(root), address);
         let mapping = Mapping { region, space, start, size, rights, ..Mapping::default() };
         let mapping = self.objects.mappings.insert(mapping);

@@ -276,6 +276,7 @@ impl Kernel {
 
     /// Takes a thread out of whatever it waits in. It waits for nothing then.
     pub fn stop_waiting(&mut self, id: Id<Thread>) {
+        self.interrupt_lock(id);
         let Some(thread) = self.objects.threads.get_mut(id) else { return };
         match core::mem::replace(&mut thread.wait, Wait::Nothing) {
             Wait::Message(portset) => {
@@ -288,6 +289,7 @@ impl Kernel {
                     port.clients.remove(&mut self.objects.threads, id);
                 }
             }
+            Wait::Mutex(_) | Wait::Cond(_) => {}
             Wait::Reply(_) | Wait::Keeper(_) | Wait::Interrupt | Wait::Nothing => {}
         }
     }

@@ -7,7 +7,7 @@ use crate::arch::{apic, cpu, descriptor};
 use crate::arena::Id;
 use crate::fault::{self, PAGE_FAULT};
 use crate::memory::frames::FramePool;
-use crate::memory::hierarchy::{Hierarchy, HierarchyMut};
+use crate::memory::hierarchy::{Hierarchy, HierarchyMut, Space};
 use crate::objects::{Objects, Port, Queue};
 use crate::schedule::Timer;
 use crate::space::Contents;
@@ -24,6 +24,8 @@ pub type ListPage = [u64; 512];
 pub struct Kernel {
     /// All objects.
     pub objects: Objects,
+    /// The Space that is physical memory itself.
+    pub physical: Option<Id<Space>>,
     /// The kernel's memory.
     pub frames: FramePool,
     /// The thread that runs.

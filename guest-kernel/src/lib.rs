@@ -14,10 +14,15 @@
 //! A call that meets a fault in the caller's memory is undone and made again. Everything hangs on one
 //! lock, around [`kernel::Kernel`]; the code under it is free of `unsafe`.
 //!
+//! A thread that is stopped while it waits for a Mutex or in a Cond leaves the queue and makes its call again when it goes
+//! on; in a Cond its registers say from the start that it is about to lock.
+//!
 //! # Invariants
 //!
 //! * A thread is in at most one queue; [`thread::Wait`] says which.
 //! * Links are generational identifiers: whoever follows one finds the object or nothing ([`objects`]).
+//! * Nothing that users can write is believed: the lock word of a Mutex, which they change without the kernel, says who
+//!   owns the Mutex, and nothing else ([`lock_word`]).
 //! * Tables read by the hardware hold nothing that the Mappings do not say ([`memory::hierarchy`]).
 //! * Kernel memory in use is charged to some Space's account, and no subtree uses more than its root was given ([`account`]).
 //! * `unsafe` stands in [`arch`] and [`arena`] only, but for the promise with which [`objects`] makes its arenas.
@@ -39,6 +44,7 @@ pub mod ipc;
 pub mod kernel;
 pub mod lifecycle;
 pub mod list;
+pub mod lock_word;
 pub mod logger;
 pub mod machine;
 pub mod memory;

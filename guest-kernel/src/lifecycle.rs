@@ -9,7 +9,7 @@ use crate::kernel::Kernel;
 use crate::list::{List, Place as ListPlace};
 use crate::memory::hierarchy::{MEMORY_END, Mapping, Piece, Region, Space};
 use crate::memory::page_table::PageTable;
-use crate::objects::{Object, Place, Port, Portset, Reference};
+use crate::objects::{Cond, Mutex, Object, Place, Port, Portset, Reference};
 use crate::space::Contents;
 use crate::thread::{Thread, Wait};
 use protocols::address::{HostPhysical, PAGE_SIZE};
@@ -23,7 +23,7 @@ const fn cost(kind: ObjectType) -> u64 {
         ObjectType::Space => 3072,
         ObjectType::Region | ObjectType::Mapping => 384,
         ObjectType::Port => 320,
-        ObjectType::Portset | ObjectType::Reference => 192,
+        ObjectType::Mutex | ObjectType::Cond | ObjectType::Portset | ObjectType::Reference => 192,
     }
 }
 
@@ -32,7 +32,7 @@ const _: () = assert!(cost(ObjectType::Space) as usize >= size_of::<Space>() + s
 
 impl Kernel {
     /// Makes sure that the heap can serve what one call allocates.
-    fn prepare_heap(&mut self) -> bool {
+    pub fn prepare_heap(&mut self) -> bool {
         while heap::low() {
             match self.frames.allocate_run(heap::STEP / PAGE_SIZE as usize) {
                 Some(run) => heap::add(run, heap::STEP),
@@ -83,6 +83,8 @@ impl Kernel {
         };
         let objects = &mut self.objects;
         let object = match kind {
+            ObjectType::Mutex => Object::Mutex(objects.mutexes.insert(Mutex::new(memory))),
+            ObjectType::Cond => Object::Cond(objects.conditions.insert(Cond::default())),
             ObjectType::Mapping => Object::Mapping(objects.mappings.insert(Mapping::default())),
             ObjectType::Region => Object::Region(objects.regions.insert(Region::default())),
             ObjectType::Port => Object::Port(objects.ports.insert(Port::default())),
@@ -164,6 +166,8 @@ impl Kernel {
 
     fn destroy(&mut self, object: Object) {
         match object {
+            Object::Mutex(id) => self.destroy_mutex(id),
+            Object::Cond(id) => self.destroy_condition(id),
             Object::Mapping(id) => {
                 self.detach_mapping(id);
                 self.objects.mappings.remove(id);

@@ -10,6 +10,22 @@ use alloc::collections::BTreeMap;
 use protocols::address::HostPhysical;
 use protocols::api::ObjectType;
 
+/// A Mutex. Who owns it stands in its [lock word](protocols::lock_word).
+#[derive(Debug)]
+pub struct Mutex {
+    /// Where the lock word is.
+    pub memory: HostPhysical,
+    /// Threads that wait for it.
+    pub waiters: Queue,
+}
+
+/// A Cond: threads asleep.
+#[derive(Debug, Default)]
+pub struct Cond {
+    /// Those threads.
+    pub waiters: Queue,
+}
+
 /// A Port: where clients send.
 #[derive(Debug, Default)]
 pub struct Port {
@@ -52,6 +68,10 @@ pub struct Reference {
 /// Any object.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Object {
+    /// A Mutex.
+    Mutex(Id<Mutex>),
+    /// A Cond.
+    Cond(Id<Cond>),
     /// A Mapping.
     Mapping(Id<Mapping>),
     /// A Region.
@@ -72,6 +92,8 @@ impl Object {
     /// Its type.
     pub fn kind(self) -> ObjectType {
         match self {
+            Self::Mutex(_) => ObjectType::Mutex,
+            Self::Cond(_) => ObjectType::Cond,
             Self::Mapping(_) => ObjectType::Mapping,
             Self::Region(_) => ObjectType::Region,
             Self::Port(_) => ObjectType::Port,
@@ -96,6 +118,10 @@ pub struct Place {
 
 /// All objects.
 pub struct Objects {
+    /// Mutexes.
+    pub mutexes: Arena<Mutex>,
+    /// Conds.
+    pub conditions: Arena<Cond>,
     /// Spaces.
     pub spaces: Arena<Space>,
     /// Regions.
@@ -123,6 +149,8 @@ impl Objects {
         // SAFETY: the fields below are the only arenas of the kernel, one for each type, and there is one kernel.
         unsafe {
             Self {
+                mutexes: Arena::new(),
+                conditions: Arena::new(),
                 spaces: Arena::new(),
                 regions: Arena::new(),
                 mappings: Arena::new(),
@@ -144,6 +172,8 @@ impl Objects {
     /// Whether the object still exists.
     pub fn exists(&self, object: Object) -> bool {
         match object {
+            Object::Mutex(id) => self.mutexes.get(id).is_some(),
+            Object::Cond(id) => self.conditions.get(id).is_some(),
             Object::Mapping(id) => self.mappings.get(id).is_some(),
             Object::Region(id) => self.regions.get(id).is_some(),
             Object::Port(id) => self.ports.get(id).is_some(),

@@ -167,11 +167,8 @@ impl Kernel {
         let mut next = u64::MAX;
         let mut position = 0;
         while let Some(&id) = self.timer.sleepers.get(position) {
-            let waits = self
-                .objects
-                .threads
-                .get(id)
-                .is_some_and(|thread| matches!(thread.wait, Wait::Message(_)) && thread.deadline != 0);
+            let waits =
+                self.objects.threads.get(id).is_some_and(|thread| thread.wait.is_timed() && thread.deadline != 0);
             let deadline = self.objects.threads.get(id).map_or(0, |thread| thread.deadline);
             if waits && deadline > now {
                 next = next.min(deadline);
@@ -182,7 +179,9 @@ impl Kernel {
             if let Some(thread) = self.objects.threads.get_mut(id) {
                 thread.timed = false;
             }
-            if waits {
+            if waits && self.objects.threads.get(id).is_some_and(|thread| thread.wait.is_for_lock()) {
+                self.lock_timed_out(id);
+            } else if waits {
                 self.stop_waiting(id);
                 if let Some(thread) = self.objects.threads.get_mut(id) {
                     thread.finish(Status::TimedOut as u64);

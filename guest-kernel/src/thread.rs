@@ -5,7 +5,7 @@ use crate::arch::entry::{Registers, SYSTEM_CALL, WHOLE};
 use crate::arena::Id;
 use crate::machine::VirtualCpu;
 use crate::memory::hierarchy::Space;
-use crate::objects::{Link, Port, Portset};
+use crate::objects::{Cond, Link, Mutex, Port, Portset};
 use protocols::api::{MessageKind, NativeState, Status};
 use protocols::exception::MESSAGE_WORDS;
 use protocols::virtual_cpu::register::{R8, R10, R12, R13, R14, R15, RAX, RDI, RDX, RSI, RSP};
@@ -25,6 +25,10 @@ pub enum Wait {
     Keeper(Id<Thread>),
     /// For an interrupt: a virtual CPU after HLT.
     Interrupt,
+    /// For a Mutex.
+    Mutex(Id<Mutex>),
+    /// For somebody to signal. Its registers say that it is about to lock the Mutex that it had.
+    Cond(Id<Cond>),
 }
 
 impl Wait {
@@ -44,6 +48,18 @@ impl Wait {
     #[inline(always)]
     pub fn is_call_of(self, server: Id<Thread>) -> bool {
         matches!(self, Self::Reply(other) if other == server)
+    }
+
+    /// Whether it is for a Mutex or in a Cond.
+    #[inline]
+    pub fn is_for_lock(self) -> bool {
+        matches!(self, Self::Mutex(_) | Self::Cond(_))
+    }
+
+    /// Whether it ends at the thread's deadline.
+    #[inline]
+    pub fn is_timed(self) -> bool {
+        matches!(self, Self::Message(_)) || self.is_for_lock()
     }
 }
 
@@ -84,8 +100,10 @@ pub struct Thread {
     pub keeper_since: u64,
     /// It is in the list of threads with deadlines.
     pub timed: bool,
-    /// The Space and address that it was created at.
+    /// The Space and address in which it was created, or in which it was told that it lies; 0 if it lies elsewhere.
     pub home: (Id<Space>, u64),
+    /// The Mutex that it locks again when it wakes in a Cond.
+    pub mutex: Option<Id<Mutex>>,
 }
 
 /// The registers that carry a message.
@@ -129,6 +147,7 @@ impl Thread {
             keeper_since: 0,
             timed: false,
             home,
+            mutex: None,
         }
     }
 
@@ -136,7 +155,19 @@ impl Thread {
     pub fn join(&mut self, space: Id<Space>, view: View) {
         self.space = Some(space);
         self.view = view;
-        self.registers.self_address = if space == self.home.0 { self.home.1 } else { 0 };
+        self.set_home(self.home);
+    }
+
+    /// Says where it lies.
+    pub fn set_home(&mut self, home: (Id<Space>, u64)) {
+        self.home = home;
+        self.registers.self_address = if self.space == Some(home.0) { home.1 } else { 0 };
+    }
+
+    /// The address by which it knows its own object.
+    #[inline]
+    pub fn own_address(&self) -> Option<u64> {
+        Some(self.registers.self_address).filter(|&address| address != 0)
     }
 
     /// Takes it out of its Space.
@@ -219,7 +250,8 @@ impl Thread {
         match self.wait {
             Wait::Reply(_) => true,
             Wait::Server(_) => self.sending == MessageKind::Call,
-            Wait::Message(_) | Wait::Keeper(_) | Wait::Nothing | Wait::Interrupt => false,
+            Wait::Message(_) | Wait::Keeper(_) | Wait::Mutex(_) | Wait::Cond(_) => false,
+            Wait::Nothing | Wait::Interrupt => false,
         }
     }
 
@@ -247,7 +279,7 @@ impl Thread {
             stopped: self.stopped as u64,
         };
         state.gpr[RSP] = self.registers.rsp;
-        if self.is_calling() || matches!(self.wait, Wait::Message(_)) {
+        if self.is_calling() || self.wait.is_timed() {
             state.rip = state.rip.wrapping_sub(2);
         }
         state

@@ -10,12 +10,31 @@
 //! # Objects live in memory
 //!
 //! An object is created at an address and named by any address that maps the same memory. It takes [`OBJECT_SIZE`]
-//! bytes at a multiple of [`OBJECT_SIZE`], which must be mapped with [`Rights::WRITE`] and [`Rights::CREATE_OBJECT`]
-//! to create, destroy or change it and with [`Rights::READ`] to use it. The bytes themselves mean nothing. Objects whose memory its parent owns
-//! can be found by the parent with [`Call::RegionSearch`], named through the parent's own mapping of that memory, and destroyed.
+//! bytes at a multiple of [`OBJECT_SIZE`], which must be mapped with [`Rights::WRITE`] and [`Rights::CREATE_OBJECT`] to
+//! create, destroy or change it and with [`Rights::READ`] to use it. The bytes themselves mean nothing, but for the
+//! [lock word](crate::lock_word) of a Mutex. Objects whose memory its parent owns can be found by the parent with
+//! [`Call::RegionSearch`], named through the parent's own mapping of that memory, and destroyed.
 //!
 //! Inter-object links are always given as Reference objects: an argument called *reference* is the address of
 //! a Reference; `0` leaves the link as it is.
+//!
+//! # Operations that all types have
+//!
+//! | operation | arguments | rights | results | effect |
+//! |---|---|---|---|---|
+//! | `create` | `rdi`: place | write, create objects | `Ok`, `NoMemory` | a new object, charged to the allowance of the caller's Space |
+//! | `destroy` | `rdi`: object | write, create objects | `Ok` | the object is gone, References to it link to nothing; whoever paid for it gets the charge back |
+//! | `move` | `rdi`: object, `rsi`: new place | write, create objects, for both | `Ok`, `NoMemory` | the object lives at the new place and nowhere else; links to it and who pays for it stay as they are |
+//! | `reference` | `rdi`: object, `rsi`: Reference | read; write | `Ok` | the Reference links to the object |
+//! | `get_state` | `rdi`: object, `rsi`: where its simple state goes, then one Reference for each of its links | read; write | `Ok` | what the object says; each Reference is pointed at what the object links to, at nothing if it links to nothing. What is 0 is not asked for |
+//! | `set_state` | `rdi`: object, `rsi`: simple state, then one Reference for each of its links | write; read | `Ok`, and by type | the object says what the arguments say. What is 0 stays as it is |
+//!
+//! A Reference's only state is its link: [`Call::ReferenceCopy`] reads and sets it; there are no References to
+//! References. Nobody's state says who refers to it, nor who waits in it: that is state of those who do.
+//!
+//! They never wait, but to have a fault in the caller's memory served; they are made from the start again then. Misuse:
+//! `NotAligned`, `NoRight`, `NoObject`, `WrongType`, `ObjectExists` (`create`, `move`), `NullReference` (`set_state`),
+//! `BadArgument` (`set_state`).
 //!
 //! # Errors
 //!
@@ -40,6 +59,10 @@ pub const OBJECT_SIZE: u64 = 64;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, TryFromBytes, IntoBytes, Immutable, KnownLayout)]
 #[repr(u64)]
 pub enum ObjectType {
+    /// Excludes threads from each other. Locked and unlocked without the kernel while nobody has to wait.
+    Mutex = 1,
+    /// Where threads that hold a Mutex sleep until others signal.
+    Cond = 2,
     /// Imports part of a Region into a Space.
     Mapping = 3,
     /// Exports part of a Space.
@@ -60,12 +83,98 @@ pub enum ObjectType {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, TryFromBytes, IntoBytes, Immutable, KnownLayout)]
 #[repr(u64)]
 pub enum Call {
+    /// Creates a Mutex at `rdi`, free: its lock word, the first eight bytes of its memory, becomes 0. `Ok`, `NoMemory`.
+    MutexCreate = 0x10,
+    /// Destroys Mutex `rdi`, locked or not. Threads that wait for it end their call with `Destroyed`; the word stays
+    /// but for the waiters' bit, so that an owner that unlocks it in ring 3 need not know.
+    MutexDestroy = 0x11,
+    /// Moves Mutex `rdi` to `rsi`, its lock word with it. Threads that wait for it go on waiting.
+    MutexMove = 0x12,
+    /// Points Reference `rsi` at Mutex `rdi`.
+    MutexReference = 0x13,
+    /// Writes the [`MutexState`] of Mutex `rdi` to `rsi` (0: nothing).
+    MutexGetState = 0x14,
+    /// Sets Mutex `rdi` from the [`MutexState`] at `rsi` (0: unchanged). An owner of 0 unlocks it: the first that waits
+    /// gets it.
+    MutexSetState = 0x15,
+    /// Locks Mutex `rdi` for the calling thread, if need be after all who wait already.
+    ///
+    /// *Arguments*: `rdi` the Mutex, with the right to write; `rsi` the time stamp counter value until which it waits,
+    /// 0 for ever; `rdx` what RAX returns once the thread has the Mutex, 0 (`Ok`) for all but the kernel itself, which
+    /// makes a thread that sleeps in [`CondWait`](Self::CondWait) one that is about to make this call.
+    ///
+    /// *Results*: `rdx`; `TimedOut` (a Mutex that is free is locked however late it is); `Destroyed` (while the thread
+    /// waited).
+    ///
+    /// *Effects*: the owner part of the [lock word](crate::lock_word) is the thread's own address, as
+    /// [`ThreadSelf`](Self::ThreadSelf) returns it. The word is believed whatever it holds: who can write it can lock
+    /// others out, and no more.
+    ///
+    /// *Misuse*: `AlreadyOwner`; `NoSelf` (the thread has no address of its own).
+    ///
+    /// *Restart*: waits; a thread that is stopped while it waits loses its turn and makes the call again when it goes
+    /// on.
+    MutexLock = 0x16,
+    /// Locks Mutex `rdi` if it is free. Never waits. Rights, effects and misuse as those of
+    /// [`MutexLock`](Self::MutexLock).
+    ///
+    /// *Results*: `Ok`, `Held` (another thread owns it).
+    MutexTrylock = 0x17,
+    /// Unlocks Mutex `rdi`, with the right to write: the first that waits owns it at once, else it is free. Never
+    /// waits.
+    ///
+    /// *Results*: `Ok`. *Misuse*: `NotOwner` (the lock word does not name the calling thread), `NoSelf`.
+    MutexUnlock = 0x18,
+
+    /// Creates a Cond at `rdi`. `Ok`, `NoMemory`.
+    CondCreate = 0x20,
+    /// Destroys Cond `rdi`. Threads asleep in it lock their Mutexes again, then end their call with `Destroyed`.
+    CondDestroy = 0x21,
+    /// Moves Cond `rdi` to `rsi`. Threads asleep in it sleep on.
+    CondMove = 0x22,
+    /// Points Reference `rsi` at Cond `rdi`.
+    CondReference = 0x23,
+    /// Cond `rdi` has no state of its own: this checks that it exists.
+    CondGetState = 0x24,
+    /// Cond `rdi` has no state of its own: this checks that it exists.
+    CondSetState = 0x25,
+    /// Unlocks a Mutex and sleeps, in one, until somebody signals; locks the Mutex again before it returns.
+    ///
+    /// *Arguments*: `rdi` the Cond, `rsi` the Mutex, both with the right to write; `rdx` the time stamp counter value
+    /// until which it sleeps, 0 for ever.
+    ///
+    /// *Results*, each with the Mutex locked but the last: `Ok` (signalled, or for no reason: look again at what the
+    /// thread waits for); `TimedOut`; `Destroyed` (the Cond was destroyed, and the Mutex is locked, or the Mutex was).
+    /// RDI, RSI and RDX are undefined.
+    ///
+    /// *Misuse*: `NotOwner` (of the Mutex), `NoSelf`.
+    ///
+    /// *Restart*: waits. From the moment that the Mutex is unlocked the thread's registers are those of a thread about
+    /// to call [`MutexLock`](Self::MutexLock) without a deadline and, in `rdx`, with the result that this call has so
+    /// far: `Ok`, then `TimedOut` or `Destroyed`. So a thread that is stopped while it sleeps locks the Mutex and
+    /// returns when it goes on. If the deadline has passed already, it returns `TimedOut` without unlocking.
+    CondWait = 0x26,
+    /// Wakes the thread that has slept longest in Cond `rdi`, with the right to write. Never waits; nothing is
+    /// remembered if nobody sleeps. The thread returns from [`CondWait`](Self::CondWait) when it has its Mutex: at once
+    /// if that is free, else in its turn. `Ok`.
+    CondSignal = 0x27,
+    /// Wakes all threads asleep in Cond `rdi`, as [`CondSignal`](Self::CondSignal) wakes one. `Ok`.
+    CondBroadcast = 0x28,
+
     /// Creates a Mapping at `rdi`, linked to nothing.
     /// `Ok`, `NoMemory`.
     MappingCreate = 0x30,
     /// Destroys the Mapping at `rdi`: what came through it is no longer accessible, at once.
     MappingDestroy = 0x31,
-    /// Sets Mapping `rdi` from the [`MappingState`] at `rsi`, its Region from *reference* `rdx`, the Space it appears in from
+    /// Moves Mapping `rdi` to `rsi`.
+    MappingMove = 0x32,
+    /// Points Reference `rsi` at Mapping `rdi`.
+    MappingReference = 0x33,
+    /// Writes the [`MappingState`] of Mapping `rdi` to `rsi`, points Reference `rdx` at its Region and Reference `r10`
+    /// at the Space it appears in (each 0: not asked for).
+    MappingGetState = 0x34,
+    /// Sets Mapping `rdi` from the [`MappingState`] at `rsi` (0: unchanged; it must have been set before), its Region
+    /// from *reference* `rdx`, the Space it appears in from
     /// *reference* `r10`.
     /// `Ok`, `Overlap` (with another Mapping of the Space), `Circular` (the Space shows itself then), `NoMemory`.
     MappingSetState = 0x35,
@@ -74,10 +183,16 @@ pub enum Call {
     RegionCreate = 0x40,
     /// Destroys Region `rdi`: what came through Mappings of it is no longer accessible, at once.
     RegionDestroy = 0x41,
+    /// Moves Region `rdi` to `rsi`.
+    RegionMove = 0x42,
     /// Points Reference `rsi` at Region `rdi`.
     RegionReference = 0x43,
-    /// Sets Region `rdi` from the [`RegionState`] at `rsi`, the Space that it exports from *reference* `rdx` (0 at first: the
-    /// caller's own Space), the keeper Port from *reference* `r10`. `Ok`, `Circular`.
+    /// Writes the [`RegionState`] of Region `rdi` to `rsi`, points Reference `rdx` at the Space that it exports and
+    /// Reference `r10` at its keeper Port (each 0: not asked for).
+    RegionGetState = 0x44,
+    /// Sets Region `rdi` from the [`RegionState`] at `rsi` (0: unchanged; it must have been set before), the Space that
+    /// it exports from *reference* `rdx` (0 at first: the caller's own Space), the keeper Port from *reference* `r10`.
+    /// `Ok`, `Circular`.
     RegionSetState = 0x45,
     /// Limits everything derived from Region `rdi` to [`Rights`] `rsi`, at once; relaxes the limit too.
     RegionProtect = 0x46,
@@ -89,8 +204,12 @@ pub enum Call {
     PortCreate = 0x50,
     /// Destroys Port `rdi`: present and future calls to it end with `InvalidDestination`.
     PortDestroy = 0x51,
+    /// Moves Port `rdi` to `rsi`.
+    PortMove = 0x52,
     /// Points Reference `rsi` at Port `rdi`.
     PortReference = 0x53,
+    /// Returns the alias of Port `rdi` in `rsi`, and points Reference `rdx` at its Portset (0: not asked for).
+    PortGetState = 0x54,
     /// Sets the alias of Port `rdi` to `rsi` and its Portset from *reference* `rdx`.
     PortSetState = 0x55,
 
@@ -98,17 +217,26 @@ pub enum Call {
     PortsetCreate = 0x60,
     /// Destroys Portset `rdi`; its Ports remain, in no Portset.
     PortsetDestroy = 0x61,
+    /// Moves Portset `rdi` to `rsi`.
+    PortsetMove = 0x62,
     /// Points Reference `rsi` at Portset `rdi`.
     PortsetReference = 0x63,
+    /// Portset `rdi` has no state of its own: this checks that it exists.
+    PortsetGetState = 0x64,
+    /// Portset `rdi` has no state of its own: this checks that it exists.
+    PortsetSetState = 0x65,
 
     /// Creates a Space at `rdi` of [`SpaceKind`] `rsi`, with a kernel-memory allowance of `rdx` frames taken from that of the
     /// caller's Space. `Ok`, `NoMemory` (the caller's allowance does not suffice), `Unsupported` (no such kind here).
     SpaceCreate = 0x70,
     /// Destroys Space `rdi`: Mappings into it and Regions of it lose their link, its Threads stop, its allowance returns.
     SpaceDestroy = 0x71,
+    /// Moves Space `rdi` to `rsi`.
+    SpaceMove = 0x72,
     /// Points Reference `rsi` at Space `rdi`.
     SpaceReference = 0x73,
-    /// Writes the [`SpaceState`] of Space `rdi` to `rsi`.
+    /// Writes the [`SpaceState`] of Space `rdi` to `rsi` and points Reference `rdx` at its keeper Port (each 0: not
+    /// asked for). `rdx` returns for how many ticks its threads wait for a keeper's reply, 0 if that was never set.
     SpaceGetState = 0x74,
     /// Sets the keeper Port of Space `rdi` from *reference* `rsi`, and how many ticks of the time stamp counter its threads wait for
     /// a keeper's reply, its own or a Region's, from `rdx` (0: unchanged; at first ten seconds). A thread that has waited longer stops.
@@ -122,28 +250,39 @@ pub enum Call {
     ThreadCreate = 0x80,
     /// Destroys Thread `rdi`, which must not be the caller.
     ThreadDestroy = 0x81,
+    /// Moves Thread `rdi` to `rsi`. If it was created in the caller's Space, what [`ThreadSelf`](Self::ThreadSelf)
+    /// returns to it follows; else it is 0 until a [`ThreadSetState`](Self::ThreadSetState) says more. A thread that
+    /// owns a Mutex should not be moved: the lock word names it by its old address.
+    ThreadMove = 0x82,
     /// Points Reference `rsi` at Thread `rdi`.
     ThreadReference = 0x83,
-    /// Stops Thread `rdi` (not the caller) and writes its state to `rsi`: a [`NativeState`], or a
-    /// [`VirtualCpuState`](crate::virtual_cpu::VirtualCpuState) of which the [`Groups`](crate::virtual_cpu::Groups) `rdx` are
-    /// filled in. The thread stays stopped until a `thread_set_state` lets it go on; a thread that waits for
-    /// its keeper's reply goes on waiting for it as well.
+    /// Stops Thread `rdi` (not the caller) and writes its state to `rsi` (0: not asked for): a [`NativeState`], or a
+    /// [`VirtualCpuState`](crate::virtual_cpu::VirtualCpuState) of which the [`Groups`](crate::virtual_cpu::Groups)
+    /// `rdx` are filled in. Points Reference `r10` (0: not asked for) at its Space; `rdx` returns the address by which
+    /// it knows its own object, 0 if it knows none. The thread stays stopped until a `thread_set_state` lets it go on;
+    /// a thread that waits for its keeper's reply goes on waiting for it as well, one that waits for a Mutex or in a Cond
+    /// leaves the queue: its state says that it is about to call [`MutexLock`](Self::MutexLock).
     ThreadGetState = 0x84,
-    /// Sets Thread `rdi` (not the caller) from `rsi` (0: unchanged), a [`NativeState`] or the [`Groups`](crate::virtual_cpu::Groups)
-    /// `rdx` of a [`VirtualCpuState`](crate::virtual_cpu::VirtualCpuState), its Space from *reference* `r10`; `r8` is a [`Run`].
+    /// Sets Thread `rdi` (not the caller) from `rsi` (0: unchanged), a [`NativeState`] or the
+    /// [`Groups`](crate::virtual_cpu::Groups) `rdx` of a [`VirtualCpuState`](crate::virtual_cpu::VirtualCpuState), its
+    /// Space from *reference* `r10`; `r8` is a [`Run`]. From then on [`ThreadSelf`](Self::ThreadSelf) returns `r9` to
+    /// it (0: as before), a multiple of [`OBJECT_SIZE`]; the kernel does not check that its object appears there, and
+    /// needs the thread to be in a Space.
     /// `Ok`, `NoMemory`, `Refused` (the state is one that no thread can have; nothing was changed).
     ThreadSetState = 0x85,
     /// Posts interrupt vector `rsi` (16 to 255; 0 withdraws) to Thread `rdi` of a machine Space, to be delivered as soon as
     /// its guest accepts interrupts; wakes it from HLT. `rsi` returns the vector posted earlier and not delivered, 0 if none.
     ThreadInterrupt = 0x86,
-    /// Returns in `rdi` the address of the calling thread's own object, 0 if its Space does not map it there any more. The
-    /// shortest call.
+    /// Returns in `rdi` the address by which the calling thread knows its own object: where it was created, if that was
+    /// in its own Space, or what [`ThreadSetState`](Self::ThreadSetState) has said; 0 if it knows none. The shortest call.
     ThreadSelf = 0x87,
 
     /// Creates a Reference at `rdi`, linked to nothing. `Ok`, `NoMemory`.
     ReferenceCreate = 0x90,
     /// Destroys Reference `rdi`; its target is not affected.
     ReferenceDestroy = 0x91,
+    /// Moves Reference `rdi` to `rsi`.
+    ReferenceMove = 0x92,
     /// Makes Reference `rsi` link to what `rdi` links to.
     ReferenceCopy = 0x96,
     /// Returns in `rsi` the [`ObjectType`] of what Reference `rdi` links to, 0 if it links to nothing that exists.
@@ -191,6 +330,10 @@ pub enum Status {
     Unsupported = 8,
     /// A Space would show part of itself.
     Circular = 9,
+    /// The object was destroyed while the caller waited in it.
+    Destroyed = 10,
+    /// Another thread owns the Mutex.
+    Held = 11,
 }
 
 /// What a received message is.
@@ -249,6 +392,15 @@ pub enum Run {
     Stop = 2,
 }
 
+/// State of a Mutex.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C)]
+pub struct MutexState {
+    /// The address by which the owner knows its own Thread object, a multiple of [`OBJECT_SIZE`]; 0 if the Mutex is
+    /// free. The [lock word](crate::lock_word) without the waiters' bit.
+    pub owner: u64,
+}
+
 /// State of a Mapping.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
 #[repr(C)]
@@ -303,6 +455,7 @@ pub struct NativeState {
     pub stopped: u64,
 }
 
+const _: () = assert!(size_of::<MutexState>() == 8);
 const _: () = assert!(size_of::<MappingState>() == 32);
 const _: () = assert!(size_of::<RegionState>() == 24);
 const _: () = assert!(size_of::<SpaceState>() == 24);

@@ -76,6 +76,13 @@ pub enum Misuse {
     BadArgument = 8,
     /// The Reference links to nothing.
     NullReference = 9,
+    /// The calling thread does not own the Mutex.
+    NotOwner = 10,
+    /// The calling thread owns the Mutex already.
+    AlreadyOwner = 11,
+    /// The calling thread has no address of its own by which it could own a Mutex: its Space does not map its Thread
+    /// object.
+    NoSelf = 12,
 }
 
 /// A message of kind `MachineExit`, to the keeper of a machine Space: what most handlers need. Everything else is

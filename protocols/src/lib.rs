@@ -3,6 +3,7 @@
 //! | module | between | through |
 //! |---|---|---|
 //! | [`api`] | any thread and the kernel: the low-level API | `SYSCALL` from native threads, `VMCALL` from a machine's ring 0 |
+//! | [`lock_word`] | threads that share a Mutex, and the kernel | eight bytes of shared memory |
 //! | [`exception`] | the kernel and a keeper | IPC that the kernel sends on a thread's behalf |
 //! | [`virtual_cpu`] | whoever handles the state of a virtual CPU | shared state pages, `thread_get_state`, `thread_set_state` |
 //! | [`policy`] | a nester, the kernel and the monitor | tables of what a machine may do without asking |
@@ -26,6 +27,7 @@ pub mod address;
 pub mod api;
 pub mod boot_info;
 pub mod exception;
+pub mod lock_word;
 pub mod machine;
 pub mod parent;
 pub mod policy;

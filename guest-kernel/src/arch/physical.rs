@@ -49,6 +49,15 @@ pub fn zero(address: HostPhysical, length: usize) -> bool {
     true
 }
 
+/// The word at an address, which must be RAM: one that users of several Spaces and the kernel change at the same time.
+/// `None` if it is not aligned or not in the direct map.
+pub fn shared_word(address: HostPhysical) -> Option<&'static AtomicU64> {
+    let word = pointer(address, size_of::<AtomicU64>())?.cast::<AtomicU64>();
+    // SAFETY: the direct map covers the word, for ever; whoever else has access to it is no Rust code of the kernel but
+    // `read` and `write`, which run with the kernel's lock taken, as do those who use this.
+    word.is_aligned().then(|| unsafe { &*word })
+}
+
 /// Reads one entry of a page table.
 #[inline]
 pub fn read_entry(table: HostPhysical, index: usize) -> u64 {

@@ -16,13 +16,29 @@ use protocols::address::PAGE_SIZE;
 use protocols::api::{MappingState, RegionState, Rights, Status};
 use protocols::exception::Misuse;
 use protocols::virtual_cpu::register::{RDX, RSI};
+use zerocopy::IntoBytes;
+
+impl Mapping {
+    fn state(&self) -> MappingState {
+        MappingState { offset: self.offset, start: self.start, size: self.size, rights: self.rights.bits() }
+    }
+}
+
+impl Region {
+    fn state(&self) -> RegionState {
+        RegionState { start: self.start, size: self.size, rights: self.rights.bits() }
+    }
+}
 
 impl Kernel {
     pub(super) fn set_mapping(&mut self, caller: Id<Space>, address: u64, state: u64, region: u64, space: u64) -> Done {
         let Object::Mapping(id) = self.object_at(caller, address, Rights::WRITE)? else {
             return Err(Misuse::WrongType.into());
         };
-        let state: MappingState = self.read(caller, state)?;
+        let state = match state {
+            0 => self.objects.mappings.get(id).map(Mapping::state).unwrap_or_default(),
+            address => self.read(caller, address)?,
+        };
         check_range(state.start, state.size)?;
         check_range(state.offset, state.size)?;
         let rights = Rights::from_bits(state.rights).ok_or(Misuse::BadArgument)?;
@@ -69,6 +85,21 @@ impl Kernel {
         Ok(Status::Ok)
     }
 
+    pub(super) fn get_mapping(&mut self, caller: Id<Space>, address: u64, state: u64, region: u64, space: u64) -> Done {
+        let Object::Mapping(id) = self.object_at(caller, address, Rights::READ)? else {
+            return Err(Misuse::WrongType.into());
+        };
+        let [region, space] = [self.optional_reference(caller, region)?, self.optional_reference(caller, space)?];
+        let Some(mapping) = self.objects.mappings.get(id) else { return Err(Misuse::NoObject.into()) };
+        let (value, from, to) = (mapping.state(), mapping.region, mapping.space);
+        if state != 0 {
+            self.write(caller, state, value.as_bytes())?;
+        }
+        self.point(region, from.map(Object::Region));
+        self.point(space, to.map(Object::Space));
+        Ok(Status::Ok)
+    }
+
     /// Takes a Mapping out of its Space and its Region, and drops what came through it.
     pub fn detach_mapping(&mut self, id: Id<Mapping>) {
         let Some(mapping) = self.objects.mappings.get(id) else { return };
@@ -105,7 +136,10 @@ impl Kernel {
 
     pub(super) fn set_region(&mut self, caller: Id<Space>, address: u64, state: u64, space: u64, keeper: u64) -> Done {
         let id = self.region_at(caller, address, Rights::WRITE)?;
-        let state: RegionState = self.read(caller, state)?;
+        let state = match state {
+            0 => self.objects.regions.get(id).map(Region::state).unwrap_or_default(),
+            address => self.read(caller, address)?,
+        };
         check_range(state.start, state.size)?;
         let rights = Rights::from_bits(state.rights).ok_or(Misuse::BadArgument)?;
         let space = match space {
@@ -141,6 +175,19 @@ impl Kernel {
             }
         }
         Ok(())
+    }
+
+    pub(super) fn get_region(&mut self, caller: Id<Space>, address: u64, state: u64, space: u64, keeper: u64) -> Done {
+        let id = self.region_at(caller, address, Rights::READ)?;
+        let [space, keeper] = [self.optional_reference(caller, space)?, self.optional_reference(caller, keeper)?];
+        let Some(region) = self.objects.regions.get(id) else { return Err(Misuse::NoObject.into()) };
+        let (value, from, port) = (region.state(), region.space, region.keeper);
+        if state != 0 {
+            self.write(caller, state, value.as_bytes())?;
+        }
+        self.point(space, from.map(Object::Space));
+        self.point(keeper, port.map(Object::Port));
+        Ok(Status::Ok)
     }
 
     pub(super) fn protect_region(&mut self, caller: Id<Space>, address: u64, rights: u64) -> Done {

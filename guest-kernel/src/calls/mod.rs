@@ -3,7 +3,10 @@
 //! Each call checks everything first and changes something only then. What it returns says who is to blame: a status
 //! for what correct programs meet, [`Stop`] for misuse and for faults in the caller's own memory.
 
+mod common;
+mod conditions;
 mod memory_objects;
+mod mutexes;
 mod names;
 mod ports;
 mod spaces;
@@ -16,7 +19,7 @@ use crate::kernel::Kernel;
 use crate::thread::Thread;
 use protocols::api::{Call, ObjectType, Rights, SpaceKind, Status};
 use protocols::exception::Misuse;
-use protocols::virtual_cpu::register::{R8, R10, RAX, RDI, RDX, RSI};
+use protocols::virtual_cpu::register::{R8, R9, R10, RAX, RDI, RDX, RSI};
 use zerocopy::{IntoBytes, TryFromBytes};
 
 /// Why a call does not return to its caller now.
@@ -65,8 +68,43 @@ impl Kernel {
         let thread = self.objects.threads.get(id).ok_or(Misuse::NoObject)?;
         let caller = thread.space.ok_or(Misuse::NoObject)?;
         let gpr = thread.gpr();
-        let [a, b, c, d, e] = [gpr[RDI], gpr[RSI], gpr[RDX], gpr[R10], gpr[R8]];
+        let [a, b, c, d, e, f] = [gpr[RDI], gpr[RSI], gpr[RDX], gpr[R10], gpr[R8], gpr[R9]];
         let done = match call {
+            Call::MutexLock => return self.lock_mutex(id, caller, a),
+            Call::MutexTrylock => self.try_mutex(id, caller, a),
+            Call::MutexUnlock => self.unlock_mutex(id, caller, a),
+            Call::CondWait => return self.wait_in_condition(id, caller, [a, b, c]),
+            Call::CondSignal => self.signal_condition(caller, a),
+            Call::CondBroadcast => self.broadcast_condition(caller, a),
+            Call::MutexCreate => self.create_object(caller, a, ObjectType::Mutex),
+            Call::CondCreate => self.create_object(caller, a, ObjectType::Cond),
+            Call::MutexDestroy => self.destroy_at(id, caller, a, ObjectType::Mutex),
+            Call::CondDestroy => self.destroy_at(id, caller, a, ObjectType::Cond),
+            Call::MutexReference => self.refer(caller, a, ObjectType::Mutex, b),
+            Call::CondReference => self.refer(caller, a, ObjectType::Cond, b),
+            Call::MappingReference => self.refer(caller, a, ObjectType::Mapping, b),
+            Call::MutexMove
+            | Call::CondMove
+            | Call::MappingMove
+            | Call::RegionMove
+            | Call::PortMove
+            | Call::PortsetMove
+            | Call::SpaceMove
+            | Call::ThreadMove
+            | Call::ReferenceMove => {
+                let kind = number >> 4;
+                let kind = ObjectType::try_read_from_bytes(kind.as_bytes()).map_err(|_| Misuse::UnknownCall)?;
+                self.move_object(caller, a, b, kind)
+            }
+            Call::MutexGetState => self.get_mutex(caller, a, b),
+            Call::MutexSetState => self.set_mutex(caller, a, b),
+            Call::CondGetState => self.condition_at(caller, a, Rights::READ).map(|_| Status::Ok),
+            Call::CondSetState => self.condition_at(caller, a, Rights::WRITE).map(|_| Status::Ok),
+            Call::PortsetGetState => self.check_portset(caller, a, Rights::READ),
+            Call::PortsetSetState => self.check_portset(caller, a, Rights::WRITE),
+            Call::MappingGetState => self.get_mapping(caller, a, b, c, d),
+            Call::RegionGetState => self.get_region(caller, a, b, c, d),
+            Call::PortGetState => self.get_port(id, caller, a, c),
             Call::MappingCreate => self.create_object(caller, a, ObjectType::Mapping),
             Call::RegionCreate => self.create_object(caller, a, ObjectType::Region),
             Call::PortCreate => self.create_object(caller, a, ObjectType::Port),
@@ -102,11 +140,11 @@ impl Kernel {
             Call::RegionProtect => self.protect_region(caller, a, b),
             Call::RegionSearch => self.search_region(id, caller, a, b),
             Call::PortSetState => self.set_port(caller, a, b, c),
-            Call::SpaceGetState => self.get_space(caller, a, b),
+            Call::SpaceGetState => self.get_space(id, caller, [a, b, c]),
             Call::SpaceSetState => self.set_space(caller, a, b, c),
             Call::SpaceSetPolicy => self.set_space_policy(caller, a, b, c, d),
-            Call::ThreadGetState => self.get_thread(id, caller, a, b, c),
-            Call::ThreadSetState => self.set_thread(id, caller, [a, b, c, d, e]),
+            Call::ThreadGetState => self.get_thread(id, caller, [a, b, c, d]),
+            Call::ThreadSetState => self.set_thread(id, caller, [a, b, c, d, e, f]),
             Call::ThreadInterrupt => {
                 let target = self.thread_at(caller, a, Rights::READ)?;
                 if b != 0 && !(16..256).contains(&b) {

@@ -4,22 +4,35 @@ use super::Done;
 use crate::arena::Id;
 use crate::kernel::Kernel;
 use crate::memory::hierarchy::Space;
+use crate::objects::Object;
 use crate::space::Contents;
+use crate::thread::Thread;
 use protocols::address::PAGE_SIZE;
 use protocols::api::{Rights, SpaceKind, SpaceState, Status};
 use protocols::exception::Misuse;
 use protocols::policy::{Controls, CpuidEntry, Kind, MAX_CPUID_ENTRIES, MsrEntry};
+use protocols::virtual_cpu::register::RDX;
 use zerocopy::{IntoBytes, TryFromBytes};
 
 impl Kernel {
-    pub(super) fn get_space(&mut self, caller: Id<Space>, address: u64, state: u64) -> Done {
+    pub(super) fn get_space(
+        &mut self,
+        thread: Id<Thread>,
+        caller: Id<Space>,
+        [address, state, keeper]: [u64; 3],
+    ) -> Done {
         let id = self.space_at(caller, address, Rights::READ)?;
+        let reference = self.optional_reference(caller, keeper)?;
         let Some(space) = self.objects.spaces.get(id) else { return Ok(Status::NotFound) };
+        let (keeper, patience) = (space.keeper, space.patience);
         let kind = if matches!(space.contents, Contents::Machine(_)) { SpaceKind::Machine } else { SpaceKind::Native };
         let (allowance, used) = space.account.frames();
         let value = SpaceState { kind: kind as u64, allowance, used };
-        self.write(caller, state, value.as_bytes())?;
-        Ok(Status::Ok)
+        if state != 0 {
+            self.write(caller, state, value.as_bytes())?;
+        }
+        self.point(reference, keeper.map(Object::Port));
+        self.set_result(thread, RDX, patience)
     }
 
     pub(super) fn set_space(&mut self, caller: Id<Space>, address: u64, keeper: u64, patience: u64) -> Done {

@@ -1,13 +1,14 @@
 //! Calls on Threads.
 
-use super::Done;
+use super::{Done, Stop};
 use crate::arena::Id;
 use crate::kernel::Kernel;
 use crate::memory::hierarchy::Space;
 use crate::objects::Object;
 use crate::thread::{Thread, Wait};
-use protocols::api::{NativeState, Rights, Run, Status};
+use protocols::api::{NativeState, OBJECT_SIZE, Rights, Run, Status};
 use protocols::exception::Misuse;
+use protocols::virtual_cpu::register::RDX;
 use protocols::virtual_cpu::{Groups, VirtualCpuState};
 use zerocopy::{IntoBytes, TryFromBytes};
 
@@ -16,36 +17,49 @@ impl Kernel {
         &mut self,
         id: Id<Thread>,
         caller: Id<Space>,
-        address: u64,
-        state: u64,
-        groups: u64,
+        [address, state, groups, space]: [u64; 4],
     ) -> Done {
         let target = self.thread_at(caller, address, Rights::READ)?;
         if target == id {
             return Err(Misuse::CurrentThread.into());
         }
         let groups = Groups::from_bits(groups).ok_or(Misuse::BadArgument)?;
+        let reference = self.optional_reference(caller, space)?;
+        self.interrupt_lock(target);
         if let Some(thread) = self.objects.threads.get_mut(target) {
             thread.stopped |= thread.wait == Wait::Nothing;
         }
         self.unready(target);
-        match self.virtual_cpu_state(target, groups) {
-            Some(value) => self.write(caller, state, value.as_bytes())?,
+        if state != 0 {
+            self.write_thread_state(caller, target, state, groups)?;
+        }
+        let Some(thread) = self.objects.threads.get(target) else { return Err(Misuse::NoObject.into()) };
+        let (space, own) = (thread.space, thread.own_address());
+        self.point(reference, space.map(Object::Space));
+        self.set_result(id, RDX, own.unwrap_or(0))
+    }
+
+    fn write_thread_state(
+        &mut self,
+        caller: Id<Space>,
+        id: Id<Thread>,
+        state: u64,
+        groups: Groups,
+    ) -> Result<(), Stop> {
+        match self.virtual_cpu_state(id, groups) {
+            Some(value) => self.write(caller, state, value.as_bytes()),
             None => {
-                let Some(value) = self.objects.threads.get(target).map(Thread::native_state) else {
-                    return Ok(Status::NotFound);
-                };
-                self.write(caller, state, value.as_bytes())?;
+                let value = self.objects.threads.get(id).map(Thread::native_state).ok_or(Misuse::NoObject)?;
+                self.write(caller, state, value.as_bytes())
             }
         }
-        Ok(Status::Ok)
     }
 
     pub(super) fn set_thread(
         &mut self,
         id: Id<Thread>,
         caller: Id<Space>,
-        [address, state, groups, space, run]: [u64; 5],
+        [address, state, groups, space, run, own]: [u64; 6],
     ) -> Done {
         let target = self.thread_at(caller, address, Rights::WRITE)?;
         if target == id {
@@ -61,7 +75,14 @@ impl Kernel {
             },
         };
         let old_space = self.objects.threads.get(target).and_then(|thread| thread.space);
+        if own != 0 && new_space.or(old_space).is_none() {
+            return Err(Misuse::BadArgument.into());
+        }
+        if !own.is_multiple_of(OBJECT_SIZE) {
+            return Err(Misuse::NotAligned.into());
+        }
         if let Some(space) = new_space.filter(|&space| old_space != Some(space)) {
+            self.interrupt_lock(target);
             self.unready(target);
             self.destroy_virtual_cpu(target);
             if let Err(status) = self.create_virtual_cpu(target, space) {
@@ -84,13 +105,21 @@ impl Kernel {
             if !accepted {
                 return Ok(Status::Refused);
             }
+            self.interrupt_lock(target);
             if !is_machine && self.objects.threads.get(target).is_some_and(|thread| !thread.needs_keeper()) {
                 self.stop_waiting(target);
             }
         }
+        if let Some(thread) = self.objects.threads.get_mut(target)
+            && let Some(home) = thread.space.filter(|_| own != 0)
+        {
+            thread.set_home((home, own));
+        }
         match run {
-            Run::Unchanged => {}
+            // What it waited for may be over.
+            Run::Unchanged => self.resume(target),
             Run::Stop => {
+                self.interrupt_lock(target);
                 if let Some(thread) = self.objects.threads.get_mut(target) {
                     thread.stopped = true;
                 }
@@ -100,11 +129,16 @@ impl Kernel {
                 if let Some(thread) = self.objects.threads.get_mut(target) {
                     thread.stopped = false;
                 }
-                if self.objects.threads.get(target).is_some_and(|thread| thread.space.is_some()) {
-                    self.make_ready(target);
-                }
+                self.resume(target);
             }
         }
         Ok(Status::Ok)
+    }
+
+    /// Makes a thread ready that is in a Space, unless it waits or is stopped.
+    fn resume(&mut self, id: Id<Thread>) {
+        if self.objects.threads.get(id).is_some_and(|thread| thread.space.is_some()) {
+            self.make_ready(id);
+        }
     }
 }

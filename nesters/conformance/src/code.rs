@@ -62,6 +62,35 @@ routines! {
     read_fs: "mov rax, fs:[0]", "ud2";
     /// Uses a vector register.
     vectors: "movq xmm0, rdi", "ud2";
+    /// A call as the registers say, whose status and RDI go to RBX; then waits on the Portset at RBP for ever.
+    call_and_rest:
+        "syscall",
+        "mov [rbx + 8], rdi",
+        "mov [rbx], rax",
+        "2: mov rdi, rbp",
+        "xor r15d, r15d",
+        "mov eax, 0xa3",
+        "syscall",
+        "jmp 2b";
+    /// Locks the Mutex at RDI as the thread R12, counts at R14, sleeping on the Portset at RBP in the middle of that,
+    /// and unlocks, R13 times, with the kernel only where others wait. The last status goes to RBX; then it waits on
+    /// the Portset for ever.
+    lock_and_count:
+        "mov r10, rdi",
+        "2: xor eax, eax", "lock cmpxchg [r10], r12", "jz 3f",
+        "mov eax, 0x16", "mov rdi, r10", "xor esi, esi", "xor edx, edx", "syscall",
+        "test rax, rax", "jnz 6f",
+        "3: mov r9, [r14]",
+        "rdtsc", "shl rdx, 32", "lea r15, [rax + rdx + 3000]",
+        "mov eax, 0xa3", "mov rdi, rbp", "syscall",
+        "inc r9", "mov [r14], r9",
+        "mov rax, r12", "xor ecx, ecx", "lock cmpxchg [r10], rcx", "jz 4f",
+        "mov eax, 0x18", "mov rdi, r10", "syscall",
+        "test rax, rax", "jnz 6f",
+        "4: dec r13", "jnz 2b",
+        "xor eax, eax",
+        "6: mov [rbx], rax",
+        "5: mov rdi, rbp", "xor r15d, r15d", "mov eax, 0xa3", "syscall", "jmp 5b";
     /// Calls the Port of Reference RDI with RSI for ever.
     call_for_ever: "2: mov eax, 0xa0", "syscall", "test rax, rax", "jz 2b", "ud2";
     /// Serves the Portset at RDI for ever: replies each message with its first word one higher.

@@ -23,10 +23,16 @@ pub const TESTS: &[Test] = &[
 ];
 
 /// Marsaglia's xorshift64.
-struct Random(u64);
+pub struct Random(u64);
 
 impl Random {
-    fn next(&mut self) -> u64 {
+    /// A generator; the seed must not be 0.
+    pub fn new(seed: u64) -> Self {
+        Self(seed)
+    }
+
+    /// The next number.
+    pub fn word(&mut self) -> u64 {
         self.0 ^= self.0 << 13;
         self.0 ^= self.0 >> 7;
         self.0 ^= self.0 << 17;
@@ -34,8 +40,8 @@ impl Random {
     }
 
     /// One of several.
-    fn pick<T: Copy>(&mut self, choices: &[T]) -> T {
-        choices[self.next() as usize % choices.len()]
+    pub fn pick<T: Copy>(&mut self, choices: &[T]) -> T {
+        choices[self.word() as usize % choices.len()]
     }
 }
 
@@ -55,19 +61,23 @@ fn random_calls_with(bench: &mut Bench, seed: u64) -> Verdict {
     let own = child.own_address(DATA);
     system_call::reference_create(own)?;
     system_call::space_reference(child.space.address(), own)?;
+    // And an address of its own, so that it can own Mutexes.
+    system_call::thread_set_self(child.thread.address(), DATA + 0x5c0)?;
     let calls = [
-        0x30, 0x31, 0x35, 0x40, 0x41, 0x43, 0x45, 0x46, 0x47, 0x50, 0x51, 0x53, 0x55, 0x60, 0x61, 0x63, 0x70, 0x71,
-        0x73, 0x74, 0x75, 0x76, 0x80, 0x81, 0x83, 0x84, 0x85, 0x86, 0x87, 0x90, 0x91, 0x96, 0x97, 0xa0, 0xa1, 0xa2,
-        0xa3, 0xa4, 0x30, 0x40, 0x50, 0x60, 0x70, 0x80, 0x90,
+        0x10, 0x11, 0x12, 0x13, 0x14, 0x15, 0x16, 0x17, 0x18, 0x20, 0x21, 0x22, 0x23, 0x24, 0x25, 0x26, 0x27, 0x28,
+        0x30, 0x31, 0x32, 0x33, 0x34, 0x35, 0x40, 0x41, 0x42, 0x43, 0x44, 0x45, 0x46, 0x47, 0x50, 0x51, 0x52, 0x53,
+        0x54, 0x55, 0x60, 0x61, 0x62, 0x63, 0x64, 0x65, 0x70, 0x71, 0x72, 0x73, 0x74, 0x75, 0x76, 0x80, 0x81, 0x82,
+        0x83, 0x84, 0x85, 0x86, 0x87, 0x90, 0x91, 0x92, 0x96, 0x97, 0xa0, 0xa1, 0xa2, 0xa3, 0xa4, 0x10, 0x20, 0x30,
+        0x40, 0x50, 0x60, 0x70, 0x80, 0x90,
     ];
     for round in 0..3000u32 {
-        let argument = |random: &mut Random| match random.next() % 8 {
-            0 => random.next(),
-            1 => random.next() % 16,
+        let argument = |random: &mut Random| match random.word() % 8 {
+            0 => random.word(),
+            1 => random.word() % 16,
             2 => random.pick(&[0, 0x1000, u64::MAX, 1 << 47, DATA + 1, DATA + 0x7fc1, 0xffff_8000_0000_0000]),
-            _ => DATA + random.next() % 24 * OBJECT_SIZE,
+            _ => DATA + random.word() % 24 * OBJECT_SIZE,
         };
-        let number = if random.next().is_multiple_of(64) { random.next() } else { random.pick(&calls) };
+        let number = if random.word().is_multiple_of(64) { random.word() } else { random.pick(&calls) };
         let mut registers = [(RAX, number), (RDI, 0), (RSI, 0), (RDX, 0), (R10, 0), (R8, 0), (R15, 1)];
         for (_, value) in &mut registers[1..6] {
             *value = argument(&mut random);
@@ -76,7 +86,7 @@ fn random_calls_with(bench: &mut Bench, seed: u64) -> Verdict {
         if round.is_multiple_of(8) {
             for _ in 0..16 {
                 let word = random.pick(&[0, 1, 0x1000, 0x2000, 7, 15, DATA, random.0, DATA + 0x1000]);
-                child.write(DATA + 0x600 + random.next() % 64 * 8, word)?;
+                child.write(DATA + 0x600 + random.word() % 64 * 8, word)?;
             }
         }
         child.thread.stop()?;
@@ -109,6 +119,7 @@ fn random_calls_from_a_machine(bench: &mut Bench) -> Verdict {
 fn random_calls_from_a_machine_with(bench: &mut Bench, seed: u64) -> Verdict {
     let guest = Guest::new(bench, code::guest_random_calls(), &[(RBX, seed), (RBP, 4000)])?;
     guest.allow(Controls::VMCALL, 0)?;
+    system_call::thread_set_self(guest.cpu.address(), guest::DATA)?;
     guest.cpu.go()?;
     let soon = bench.microseconds(20_000);
     let mut event = bench.receive_until(soon);
@@ -151,7 +162,7 @@ fn random_states_with(bench: &mut Bench, seed: u64) -> Verdict {
     for _ in 0..1000 {
         let mut state = child.thread.native_state()?;
         for register in &mut state.gpr {
-            *register = random.next();
+            *register = random.word();
         }
         state.rip = random.pick(&[crate::native::CODE, random.0, DATA, 0]);
         state.rflags = random.pick(&[2, random.0, 0x102, 0x202]);
@@ -160,7 +171,7 @@ fn random_states_with(bench: &mut Bench, seed: u64) -> Verdict {
         let _ = child.thread.set_native_state(&state, Run::Go);
         let soon = bench.microseconds(100);
         bench.reply_until(&reply, soon);
-        reply = if random.next().is_multiple_of(2) { resume() } else { [random.next(); 8] };
+        reply = if random.word().is_multiple_of(2) { resume() } else { [random.word(); 8] };
     }
     child.thread.stop()?;
     Ok(())

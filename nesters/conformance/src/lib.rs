@@ -22,7 +22,8 @@
 //! | [`native`] | native children that run a few instructions | no |
 //! | [`guest`] | micro-guests | no |
 //! | [`code`] | the instructions that both run | yes: symbols of assembly |
-//! | [`objects`], [`mapping`], [`region`], [`port`], [`space`], [`thread`], [`machine`] | tests, by object | no |
+//! | [`team`] | native children of several threads | no |
+//! | [`objects`], [`mutex`], [`cond`], [`mapping`], [`region`], [`port`], [`space`], [`thread`], [`machine`] | tests, by object | no |
 //! | [`hostile`] | tests with nonsense | no |
 //! | [`roles`] | misbehaving as a whole | yes: crashing |
 #![cfg_attr(not(test), no_std)]
@@ -31,17 +32,20 @@
 extern crate alloc;
 
 pub mod code;
+pub mod cond;
 pub mod guest;
 pub mod harness;
 pub mod hostile;
 pub mod machine;
 pub mod mapping;
+pub mod mutex;
 pub mod native;
 pub mod objects;
 pub mod port;
 pub mod region;
 pub mod roles;
 pub mod space;
+pub mod team;
 pub mod thread;
 
 use protocols::parent::Outcome;
@@ -54,6 +58,8 @@ pub fn run(startup: &'static Startup) -> Outcome {
     }
     let groups = [
         objects::TESTS,
+        mutex::TESTS,
+        cond::TESTS,
         mapping::TESTS,
         region::TESTS,
         port::TESTS,

@@ -3,14 +3,17 @@
 use alloc::vec::Vec;
 
 use protocols::address::PAGE_SIZE;
-use protocols::api::{Call, OBJECT_SIZE, ObjectType, Rights, Status};
+use protocols::api::{Call, MappingState, NativeState, OBJECT_SIZE, ObjectType, RegionState, Rights, Run, Status};
 use protocols::exception::Misuse;
+use protocols::libc::system_call;
 use protocols::libnest::objects::destroy;
-use protocols::libnest::{Mapping, Region};
-use protocols::virtual_cpu::register::RSI;
+use protocols::libnest::{Mapping, Reference, Region, Space, SpaceKind, objects};
+use protocols::virtual_cpu::register::{R8, R9, RAX, RDI, RSI};
 
-use crate::harness::{Bench, Test, Verdict, fail, require};
-use crate::native::{Answer, CODE, DATA, HOLE, Native};
+use crate::code;
+use crate::harness::{Bench, Failure, Test, Verdict, fail, require};
+use crate::native::{Answer, CODE, DATA, DATA_SIZE, HOLE, Native};
+use crate::team::{MUTEX, Team, name};
 
 /// The tests.
 pub const TESTS: &[Test] = &[
@@ -26,10 +29,21 @@ pub const TESTS: &[Test] = &[
     ("objects::names_follow_memory", names_follow_memory),
     ("objects::references", references),
     ("objects::change_needs_write", change_needs_write),
+    ("objects::moved", moved),
+    ("objects::moving_is_checked", moving_is_checked),
+    ("objects::links_of_a_mapping", links_of_a_mapping),
+    ("objects::links_of_a_region", links_of_a_region),
+    ("objects::links_of_ports_and_spaces", links_of_ports_and_spaces),
+    ("objects::links_of_a_thread", links_of_a_thread),
+    ("objects::asking_is_checked", asking_is_checked),
+    ("objects::zero_leaves_state_as_it_is", zero_leaves_state_as_it_is),
+    ("objects::own_address_follows", own_address_follows),
 ];
 
 /// Create and destroy calls of each type.
-const TYPES: [(ObjectType, Call, Call); 7] = [
+const TYPES: [(ObjectType, Call, Call); 9] = [
+    (ObjectType::Mutex, Call::MutexCreate, Call::MutexDestroy),
+    (ObjectType::Cond, Call::CondCreate, Call::CondDestroy),
     (ObjectType::Mapping, Call::MappingCreate, Call::MappingDestroy),
     (ObjectType::Region, Call::RegionCreate, Call::RegionDestroy),
     (ObjectType::Port, Call::PortCreate, Call::PortDestroy),
@@ -136,7 +150,26 @@ fn no_object(bench: &mut Bench) -> Verdict {
 
 fn unknown_calls(bench: &mut Bench) -> Verdict {
     let mut child = Native::new(bench)?;
-    for number in [0, 1, 0x2f, 0x32, 0x3f, 0x77, 0x88, 0x9f, 0xa5, 0xff, 0x100, 0x1_0000_0030, u64::MAX] {
+    for number in [
+        0,
+        1,
+        0xf,
+        0x19,
+        0x29,
+        0x36,
+        0x3f,
+        0x56,
+        0x66,
+        0x77,
+        0x88,
+        0x93,
+        0x9f,
+        0xa5,
+        0xff,
+        0x100,
+        0x1_0000_0030,
+        u64::MAX,
+    ] {
         require!(child.call_number(bench, number, &[DATA])?, Answer::misuse(Misuse::UnknownCall));
     }
     Ok(())
@@ -222,11 +255,14 @@ fn references(bench: &mut Bench) -> Verdict {
         require!(check(&mut child, bench, reference)?, 0);
     }
     let links: Vec<_> = [
-        (Call::RegionReference, 1),
-        (Call::PortReference, 2),
-        (Call::PortsetReference, 3),
-        (Call::SpaceReference, 4),
-        (Call::ThreadReference, 5),
+        (Call::MutexReference, 0),
+        (Call::CondReference, 1),
+        (Call::MappingReference, 2),
+        (Call::RegionReference, 3),
+        (Call::PortReference, 4),
+        (Call::PortsetReference, 5),
+        (Call::SpaceReference, 6),
+        (Call::ThreadReference, 7),
     ]
     .into_iter()
     .map(|(refer, index)| (TYPES[index], refer))
@@ -261,5 +297,287 @@ fn change_needs_write(bench: &mut Bench) -> Verdict {
         }
     }
     require!(child.status(bench, Call::PortDestroy, &[page])?, Status::Ok as u64);
+    Ok(())
+}
+
+/// Move calls of each type, in the order of [`TYPES`].
+const MOVES: [Call; 9] = [
+    Call::MutexMove,
+    Call::CondMove,
+    Call::MappingMove,
+    Call::RegionMove,
+    Call::PortMove,
+    Call::PortsetMove,
+    Call::SpaceMove,
+    Call::ThreadMove,
+    Call::ReferenceMove,
+];
+
+/// Reference calls of the types that have one, in the order of [`TYPES`].
+const REFERENCES: [Call; 8] = [
+    Call::MutexReference,
+    Call::CondReference,
+    Call::MappingReference,
+    Call::RegionReference,
+    Call::PortReference,
+    Call::PortsetReference,
+    Call::SpaceReference,
+    Call::ThreadReference,
+];
+
+fn moved(bench: &mut Bench) -> Verdict {
+    let mut child = Native::new(bench)?;
+    let (old, new, reference) = (DATA, DATA + 3 * OBJECT_SIZE, DATA + 7 * OBJECT_SIZE);
+    require!(child.status(bench, Call::ReferenceCreate, &[reference])?, Status::Ok as u64);
+    let used = child.space.state()?.used;
+    for (index, (kind, create, destroy)) in TYPES.into_iter().enumerate() {
+        require!(child.status(bench, create, &at(old))?, Status::Ok as u64);
+        // Named, so that its name is remembered; and linked to.
+        let refer = REFERENCES.get(index).copied();
+        if let Some(refer) = refer {
+            require!(child.status(bench, refer, &[old, reference])?, Status::Ok as u64);
+        }
+        require!(child.status(bench, MOVES[index], &[old, new])?, Status::Ok as u64);
+        let found = PAGE_SIZE + (new - DATA);
+        require!(child.region.search(PAGE_SIZE)?, Some((found, kind)));
+        require!(child.call(bench, destroy, &[old])?, Answer::misuse(Misuse::NoObject));
+        if let Some(refer) = refer {
+            require!(child.call(bench, refer, &[old, reference])?, Answer::misuse(Misuse::NoObject));
+            let Answer::Done(state) = child.call(bench, Call::ReferenceCheck, &[reference])? else { fail!("{kind:?}") };
+            require!(state.gpr[RSI], kind as u64);
+            require!(child.status(bench, refer, &[new, reference])?, Status::Ok as u64);
+        }
+        // Its old place is free.
+        require!(child.status(bench, Call::PortCreate, &[old])?, Status::Ok as u64);
+        require!(child.status(bench, Call::PortDestroy, &[old])?, Status::Ok as u64);
+        require!(child.status(bench, destroy, &[new])?, Status::Ok as u64);
+    }
+    require!(child.space.state()?.used, used);
+    Ok(())
+}
+
+fn moving_is_checked(bench: &mut Bench) -> Verdict {
+    let mut child = Native::new(bench)?;
+    let rights = Rights::READ | Rights::WRITE;
+    let _plain = Mapping::new(&child.region, PAGE_SIZE, &child.space, HOLE, PAGE_SIZE, rights)?;
+    let (old, other) = (DATA, DATA + OBJECT_SIZE);
+    require!(child.status(bench, Call::PortCreate, &[other])?, Status::Ok as u64);
+    for (index, (_, create, destroy)) in TYPES.into_iter().enumerate() {
+        let call = MOVES[index];
+        require!(child.call(bench, call, &[old, old + 128])?, Answer::misuse(Misuse::NoObject));
+        require!(child.status(bench, create, &at(old))?, Status::Ok as u64);
+        for (from, to, why) in [
+            (old, other, Misuse::ObjectExists),
+            (old, old, Misuse::ObjectExists),
+            (old, old + 129, Misuse::NotAligned),
+            (old + 1, old + 128, Misuse::NotAligned),
+            (old, 0, Misuse::NoRight),
+            (0, old, Misuse::NoRight),
+        ] {
+            require!(child.call(bench, call, &[from, to])?, Answer::misuse(why));
+        }
+        for (from, to) in [(old, HOLE + 128), (HOLE, old + 128), (old, CODE)] {
+            match child.call(bench, call, &[from, to])? {
+                Answer::Misused(_) | Answer::Exception(14, _) => {}
+                answer => fail!("{call:?} from {from:#x} to {to:#x}: {answer:?}"),
+            }
+        }
+        let wrong = MOVES[(index + 1) % MOVES.len()];
+        require!(child.call(bench, wrong, &[old, old + 128])?, Answer::misuse(Misuse::WrongType));
+        require!(child.status(bench, destroy, &[old])?, Status::Ok as u64);
+    }
+    Ok(())
+}
+
+/// What a Reference links to.
+fn link(reference: &Reference) -> Result<Option<ObjectType>, Failure> {
+    Ok(reference.check()?)
+}
+
+fn links_of_a_mapping(bench: &mut Bench) -> Verdict {
+    let child = Native::new(bench)?;
+    let (region, space) = (Reference::new()?, Reference::new()?);
+    let mapping = child.mappings[1].address();
+    let state = system_call::mapping_get_state(mapping, region.address(), space.address())?;
+    let rights = (Rights::READ | Rights::WRITE | Rights::CREATE_OBJECT).bits();
+    require!(state, MappingState { offset: PAGE_SIZE, start: DATA, size: DATA_SIZE, rights });
+    require!((link(&region)?, link(&space)?), (Some(ObjectType::Region), Some(ObjectType::Space)));
+    // They are the child's: they go with it.
+    drop(child);
+    require!((link(&region)?, link(&space)?), (None, None));
+    // Nothing is linked to, and what the References linked to is forgotten.
+    let other = Native::new(bench)?;
+    let empty = other.own_address(DATA);
+    system_call::mapping_create(empty)?;
+    system_call::space_reference(other.space.address(), space.address())?;
+    let state = system_call::mapping_get_state(empty, region.address(), space.address())?;
+    require!(state, MappingState::default());
+    require!((link(&region)?, link(&space)?), (None, None));
+    let reference = Reference::new()?;
+    system_call::mapping_reference(empty, reference.address())?;
+    require!(link(&reference)?, Some(ObjectType::Mapping));
+    Ok(())
+}
+
+fn links_of_a_region(bench: &mut Bench) -> Verdict {
+    let mut child = Native::new(bench)?;
+    let (space, keeper) = (Reference::new()?, Reference::new()?);
+    let get = |region: u64| system_call::region_get_state(region, space.address(), keeper.address());
+    let state = get(child.region.address())?;
+    require!((state.size, state.rights), (PAGE_SIZE + DATA_SIZE, Rights::all().bits()));
+    require!((link(&space)?, link(&keeper)?), (Some(ObjectType::Space), None));
+    child.region.set_keeper(&child.port)?;
+    get(child.region.address())?;
+    require!(link(&keeper)?, Some(ObjectType::Port));
+    // The Space that a Region of the child's exports is the child's, which the child can do to its own.
+    require!(child.status(bench, Call::RegionCreate, &[DATA])?, Status::Ok as u64);
+    for (index, word) in [DATA, PAGE_SIZE, 1].into_iter().enumerate() {
+        child.write(DATA + 0x1000 + index as u64 * 8, word)?;
+    }
+    require!(child.status(bench, Call::RegionSetState, &[DATA, DATA + 0x1000])?, Status::Ok as u64);
+    let state = get(child.own_address(DATA))?;
+    require!(state, RegionState { start: DATA, size: PAGE_SIZE, rights: 1 });
+    require!((link(&space)?, link(&keeper)?), (Some(ObjectType::Space), None));
+    Ok(())
+}
+
+fn links_of_ports_and_spaces(bench: &mut Bench) -> Verdict {
+    let mut child = Native::new(bench)?;
+    let reference = Reference::new()?;
+    require!(system_call::port_get_state(child.port.address(), reference.address())?, child.alias);
+    require!(link(&reference)?, Some(ObjectType::Portset));
+    require!(system_call::space_get_keeper(child.space.address(), reference.address())?, 0);
+    require!(link(&reference)?, Some(ObjectType::Port));
+    system_call::space_set_patience(child.space.address(), 1 << 40)?;
+    require!(system_call::space_get_keeper(child.space.address(), 0)?, 1 << 40);
+    let own = child.own_address(DATA);
+    system_call::port_create(own)?;
+    require!(system_call::port_get_state(own, reference.address())?, 0);
+    require!(link(&reference)?, None);
+    let lonely = Space::new(SpaceKind::Native, 8)?;
+    system_call::space_get_keeper(lonely.address(), reference.address())?;
+    require!(link(&reference)?, None);
+    // Portsets have nothing to tell.
+    require!(child.status(bench, Call::PortsetCreate, &[DATA + 64])?, Status::Ok as u64);
+    for call in [Call::PortsetGetState, Call::PortsetSetState] {
+        require!(child.status(bench, call, &[DATA + 64])?, Status::Ok as u64);
+        require!(child.call(bench, call, &[DATA])?, Answer::misuse(Misuse::WrongType));
+    }
+    Ok(())
+}
+
+fn links_of_a_thread(bench: &mut Bench) -> Verdict {
+    let mut child = Native::new(bench)?;
+    let reference = Reference::new()?;
+    let get = |thread: u64| system_call::thread_get_links(thread, reference.address());
+    // The child does not see its first thread's object; we do, but it does not run in our Space.
+    require!(get(child.thread.address())?, 0);
+    require!(link(&reference)?, Some(ObjectType::Space));
+    require!(child.status(bench, Call::ThreadCreate, &[DATA])?, Status::Ok as u64);
+    require!(get(child.own_address(DATA))?, 0);
+    require!(link(&reference)?, None);
+    let state = NativeState { rip: CODE, rflags: 2, ..NativeState::default() };
+    objects::set_native_thread(child.own_address(DATA), &state, child.space.reference(), Run::Unchanged)?;
+    require!(get(child.own_address(DATA))?, DATA);
+    require!(link(&reference)?, Some(ObjectType::Space));
+    Ok(())
+}
+
+fn asking_is_checked(bench: &mut Bench) -> Verdict {
+    let mut child = Native::new(bench)?;
+    let (object, reference) = (DATA, DATA + OBJECT_SIZE);
+    let calls = [
+        (3, Call::RegionGetState, [DATA + 0x1000, 0, 0]),
+        (2, Call::MappingGetState, [DATA + 0x1000, 0, 0]),
+        (4, Call::PortGetState, [0, 0, 0]),
+        (6, Call::SpaceGetState, [DATA + 0x1000, 0, 0]),
+        (7, Call::ThreadGetState, [DATA + 0x1000, 0, 0]),
+        (0, Call::MutexGetState, [DATA + 0x1000, 0, 0]),
+    ];
+    require!(child.status(bench, Call::ReferenceCreate, &[reference])?, Status::Ok as u64);
+    for (index, call, [state, second, third]) in calls {
+        let (kind, create, destroy) = TYPES[index];
+        require!(child.status(bench, create, &at(object))?, Status::Ok as u64);
+        require!(child.status(bench, call, &[object, state, second, third])?, Status::Ok as u64);
+        require!(child.status(bench, call, &[object, 0, 0, 0])?, Status::Ok as u64);
+        require!(child.call(bench, call, &[reference, 0, 0, 0])?, Answer::misuse(Misuse::WrongType));
+        if state != 0 {
+            require!(child.call(bench, call, &[object, HOLE, 0, 0])?, Answer::Exception(14, HOLE));
+        }
+        // The last argument that is a Reference.
+        let (with, wrong): ([u64; 4], [u64; 4]) = match kind {
+            ObjectType::Mutex => continue,
+            ObjectType::Port | ObjectType::Space => ([object, 0, reference, 0], [object, 0, object, 0]),
+            _ => ([object, 0, 0, reference], [object, 0, 0, object]),
+        };
+        require!(child.status(bench, call, &with)?, Status::Ok as u64);
+        require!(child.call(bench, call, &wrong)?, Answer::misuse(Misuse::WrongType));
+        require!(child.status(bench, destroy, &[object])?, Status::Ok as u64);
+    }
+    Ok(())
+}
+
+fn zero_leaves_state_as_it_is(bench: &mut Bench) -> Verdict {
+    let mut child = Native::new(bench)?;
+    let [mapping, region, empty] = [DATA, DATA + OBJECT_SIZE, DATA + 2 * OBJECT_SIZE];
+    // What was never set has to be.
+    require!(child.status(bench, Call::MappingCreate, &[mapping])?, Status::Ok as u64);
+    require!(child.status(bench, Call::RegionCreate, &[region])?, Status::Ok as u64);
+    require!(child.call(bench, Call::MappingSetState, &[mapping])?, Answer::misuse(Misuse::BadArgument));
+    require!(child.call(bench, Call::RegionSetState, &[region])?, Answer::misuse(Misuse::BadArgument));
+    for (index, word) in [0, HOLE, PAGE_SIZE, 1].into_iter().enumerate() {
+        child.write(DATA + 0x1000 + index as u64 * 8, word)?;
+    }
+    require!(child.status(bench, Call::MappingSetState, &[mapping, DATA + 0x1000])?, Status::Ok as u64);
+    require!(child.status(bench, Call::RegionSetState, &[region, DATA + 0x1008])?, Status::Ok as u64);
+    // Links alone: the memory of the Region, which is a page of the hole, appears nowhere yet, then at the hole.
+    require!(child.status(bench, Call::ReferenceCreate, &[empty])?, Status::Ok as u64);
+    system_call::region_reference(child.region.address(), child.own_address(empty))?;
+    require!(child.status(bench, Call::MappingSetState, &[mapping, 0, empty])?, Status::Ok as u64);
+    system_call::space_reference(child.space.address(), child.own_address(empty))?;
+    require!(child.status(bench, Call::MappingSetState, &[mapping, 0, 0, empty])?, Status::Ok as u64);
+    let state = system_call::mapping_get_state(child.own_address(mapping), 0, 0)?;
+    require!(state, MappingState { offset: 0, start: HOLE, size: PAGE_SIZE, rights: 1 });
+    let Answer::Done(read) = child.run(bench, code::read(), &[(RDI, HOLE)])? else { fail!("the hole is not filled") };
+    require!(read.gpr[RAX] & 0xffff, 0x8b48);
+    // The keeper of a Region alone.
+    system_call::port_reference(child.port.address(), child.own_address(empty))?;
+    require!(child.status(bench, Call::RegionSetState, &[region, 0, 0, empty])?, Status::Ok as u64);
+    let state = system_call::region_get_state(child.own_address(region), 0, 0)?;
+    require!(state, RegionState { start: HOLE, size: PAGE_SIZE, rights: 1 });
+    Ok(())
+}
+
+fn own_address_follows(bench: &mut Bench) -> Verdict {
+    let team = Team::new(bench, 2)?;
+    let (old, new) = (name(0), DATA + 0x800);
+    // The thread asks for itself, is moved by another of its Space, and asks again.
+    for (from, to) in [(old, new), (new, old)] {
+        team.begin_at(0, team.child.own_address(from), Call::ThreadSelf, [0, 0, 0])?;
+        team.ends(bench, 0, Status::Ok)?;
+        require!(team.value(0)?, from);
+        team.call(bench, 1, Call::ThreadMove, [from, to, 0], Status::Ok)?;
+    }
+    // It can move itself.
+    team.call(bench, 0, Call::ThreadMove, [old, new, 0], Status::Ok)?;
+    require!(system_call::thread_get_links(team.child.own_address(new), 0)?, new);
+    // Moved by us, it does not know where it is until it is told.
+    let moved = team.child.own_address(old);
+    system_call::thread_move(team.child.own_address(new), moved)?;
+    require!(system_call::thread_get_links(moved, 0)?, 0);
+    system_call::thread_set_self(moved, old)?;
+    require!(system_call::thread_get_links(moved, 0)?, old);
+    team.call(bench, 0, Call::MutexLock, [MUTEX, 0, 0], Status::Ok)?;
+    require!(team.word()?, old);
+    // Misuse from outside would end us: the child does it.
+    let mut team = team;
+    let thread = name(0);
+    for (run, own, why) in [(0, 1, Misuse::NotAligned), (3, 0, Misuse::BadArgument)] {
+        team.begin_with(1, Call::ThreadSetState, [thread, 0, 0], &[(R8, run), (R9, own)])?;
+        require!(team.exception(bench, Call::ThreadSetState)?, Answer::misuse(why));
+    }
+    team.call(bench, 1, Call::ThreadCreate, [DATA + 0x900, 0, 0], Status::Ok)?;
+    team.begin_with(1, Call::ThreadSetState, [DATA + 0x900, 0, 0], &[(R8, 0), (R9, 64)])?;
+    require!(team.exception(bench, Call::ThreadSetState)?, Answer::misuse(Misuse::BadArgument));
     Ok(())
 }

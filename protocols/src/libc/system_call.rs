@@ -10,7 +10,8 @@ use core::arch::asm;
 use zerocopy::try_transmute;
 
 use crate::api::{
-    Call, MappingState, MessageKind, NativeState, ObjectType, RegionState, Rights, Run, SpaceKind, SpaceState, Status,
+    Call, MappingState, MessageKind, MutexState, NativeState, ObjectType, RegionState, Rights, Run, SpaceKind,
+    SpaceState, Status,
 };
 use crate::policy;
 use crate::virtual_cpu::{Groups, VirtualCpuState};
@@ -79,8 +80,8 @@ pub unsafe fn raw(call: u64, arguments: [u64; 5]) -> Returned {
 /// [`raw`] for calls that only work on objects.
 #[inline(always)]
 fn on_objects(call: Call, arguments: [u64; 5]) -> Returned {
-    // SAFETY: every caller in this module passes a call that neither maps nor writes the caller's memory, nor runs code
-    // in it.
+    // SAFETY: every caller in this module passes a call that neither maps nor writes the caller's memory, but for lock
+    // words, which are shared with the kernel for as long as their Mutexes exist, nor runs code in it.
     unsafe { raw(call as u64, arguments) }
 }
 
@@ -95,6 +96,13 @@ macro_rules! one_object {
 }
 
 one_object! {
+    mutex_destroy = MutexDestroy, "[`Call::MutexDestroy`].";
+    mutex_trylock = MutexTrylock, "[`Call::MutexTrylock`].";
+    mutex_unlock = MutexUnlock, "[`Call::MutexUnlock`].";
+    cond_create = CondCreate, "[`Call::CondCreate`].";
+    cond_destroy = CondDestroy, "[`Call::CondDestroy`].";
+    cond_signal = CondSignal, "[`Call::CondSignal`].";
+    cond_broadcast = CondBroadcast, "[`Call::CondBroadcast`].";
     mapping_create = MappingCreate, "[`Call::MappingCreate`].";
     mapping_destroy = MappingDestroy, "[`Call::MappingDestroy`]. What came through it must no longer be in use: an access afterwards is an exception.";
     region_create = RegionCreate, "[`Call::RegionCreate`].";
@@ -110,7 +118,7 @@ one_object! {
     reference_destroy = ReferenceDestroy, "[`Call::ReferenceDestroy`].";
 }
 
-macro_rules! reference_to {
+macro_rules! two_addresses {
     ($($name:ident = $call:ident, $message:literal;)*) => {$(
         #[doc = $message]
         #[inline]
@@ -120,7 +128,18 @@ macro_rules! reference_to {
     )*};
 }
 
-reference_to! {
+two_addresses! {
+    cond_move = CondMove, "[`Call::CondMove`].";
+    mapping_move = MappingMove, "[`Call::MappingMove`].";
+    region_move = RegionMove, "[`Call::RegionMove`].";
+    port_move = PortMove, "[`Call::PortMove`].";
+    portset_move = PortsetMove, "[`Call::PortsetMove`].";
+    space_move = SpaceMove, "[`Call::SpaceMove`].";
+    thread_move = ThreadMove, "[`Call::ThreadMove`].";
+    reference_move = ReferenceMove, "[`Call::ReferenceMove`].";
+    mutex_reference = MutexReference, "[`Call::MutexReference`].";
+    cond_reference = CondReference, "[`Call::CondReference`].";
+    mapping_reference = MappingReference, "[`Call::MappingReference`].";
     region_reference = RegionReference, "[`Call::RegionReference`].";
     port_reference = PortReference, "[`Call::PortReference`].";
     portset_reference = PortsetReference, "[`Call::PortsetReference`].";
@@ -128,6 +147,75 @@ reference_to! {
     thread_reference = ThreadReference, "[`Call::ThreadReference`].";
     reference_copy = ReferenceCopy, "[`Call::ReferenceCopy`]: from the first to the second.";
     space_set_keeper = SpaceSetState, "[`Call::SpaceSetState`]: the keeper.";
+}
+
+/// [`Call::MutexCreate`].
+///
+/// # Safety
+/// Rust code must not rely on the first eight bytes at the address, but as an atomic word.
+#[inline]
+pub unsafe fn mutex_create(mutex: u64) -> Result<()> {
+    on_objects(Call::MutexCreate, [mutex, 0, 0, 0, 0]).ok().map(|_| ())
+}
+
+/// [`Call::MutexMove`].
+///
+/// # Safety
+/// As for [`mutex_create`], at the new address; nobody must use the Mutex meanwhile.
+#[inline]
+pub unsafe fn mutex_move(mutex: u64, new: u64) -> Result<()> {
+    on_objects(Call::MutexMove, [mutex, new, 0, 0, 0]).ok().map(|_| ())
+}
+
+/// [`Call::MutexGetState`].
+#[inline]
+pub fn mutex_get_state(mutex: u64) -> Result<MutexState> {
+    let mut state = MutexState::default();
+    // SAFETY: the call writes one MutexState to `state`, which is exclusively ours.
+    unsafe { raw(Call::MutexGetState as u64, [mutex, address_mut(&mut state), 0, 0, 0]) }.ok()?;
+    Ok(state)
+}
+
+/// [`Call::MutexSetState`].
+#[inline]
+pub fn mutex_set_state(mutex: u64, state: &MutexState) -> Result<()> {
+    on_objects(Call::MutexSetState, [mutex, address(state), 0, 0, 0]).ok().map(|_| ())
+}
+
+/// [`Call::MutexLock`]; a `deadline` of 0 waits for ever.
+#[inline]
+pub fn mutex_lock(mutex: u64, deadline: u64) -> Result<()> {
+    on_objects(Call::MutexLock, [mutex, deadline, 0, 0, 0]).ok().map(|_| ())
+}
+
+/// [`Call::CondWait`]; a `deadline` of 0 sleeps for ever.
+#[inline]
+pub fn cond_wait(cond: u64, mutex: u64, deadline: u64) -> Result<()> {
+    on_objects(Call::CondWait, [cond, mutex, deadline, 0, 0]).ok().map(|_| ())
+}
+
+/// [`Call::MappingGetState`]; References of 0 are not asked for.
+#[inline]
+pub fn mapping_get_state(mapping: u64, region: u64, space: u64) -> Result<MappingState> {
+    let mut state = MappingState::default();
+    // SAFETY: the call writes one MappingState to `state`, which is exclusively ours.
+    unsafe { raw(Call::MappingGetState as u64, [mapping, address_mut(&mut state), region, space, 0]) }.ok()?;
+    Ok(state)
+}
+
+/// [`Call::RegionGetState`]; References of 0 are not asked for.
+#[inline]
+pub fn region_get_state(region: u64, space: u64, keeper: u64) -> Result<RegionState> {
+    let mut state = RegionState::default();
+    // SAFETY: the call writes one RegionState to `state`, which is exclusively ours.
+    unsafe { raw(Call::RegionGetState as u64, [region, address_mut(&mut state), space, keeper, 0]) }.ok()?;
+    Ok(state)
+}
+
+/// [`Call::PortGetState`]: the alias; a `portset` Reference of 0 is not asked for.
+#[inline]
+pub fn port_get_state(port: u64, portset: u64) -> Result<u64> {
+    on_objects(Call::PortGetState, [port, 0, portset, 0, 0]).ok().map(|returned| returned.rsi)
 }
 
 /// [`Call::MappingSetState`].
@@ -184,7 +272,14 @@ pub fn space_set_patience(space: u64, ticks: u64) -> Result<()> {
     on_objects(Call::SpaceSetState, [space, 0, ticks, 0, 0]).ok().map(|_| ())
 }
 
-/// [`Call::SpaceGetState`].
+/// [`Call::SpaceGetState`] without the simple state: points the Reference `keeper` at the keeper, and returns for how
+/// many ticks its threads wait for a keeper's reply, 0 if that was never set.
+#[inline]
+pub fn space_get_keeper(space: u64, keeper: u64) -> Result<u64> {
+    on_objects(Call::SpaceGetState, [space, 0, keeper, 0, 0]).ok().map(|returned| returned.rdx)
+}
+
+/// [`Call::SpaceGetState`] without the keeper.
 #[inline]
 pub fn space_get_state(space: u64) -> Result<SpaceState> {
     let mut state = SpaceState::default();
@@ -212,6 +307,13 @@ set_policy! {
     space_set_policy_controls, Controls, Controls;
 }
 
+/// [`Call::ThreadGetState`] of the links alone: stops the thread, points the Reference `space` at its Space, and
+/// returns the address by which it knows its own object.
+#[inline]
+pub fn thread_get_links(thread: u64, space: u64) -> Result<u64> {
+    on_objects(Call::ThreadGetState, [thread, 0, 0, space, 0]).ok().map(|returned| returned.rdx)
+}
+
 /// [`Call::ThreadGetState`] of a thread in a native Space.
 ///
 /// # Safety
@@ -230,6 +332,39 @@ pub fn thread_get_virtual_cpu(thread: u64, state: &mut VirtualCpuState, groups: 
     unsafe { raw(Call::ThreadGetState as u64, [thread, address_mut(state), groups.bits(), 0, 0]) }.ok().map(|_| ())
 }
 
+/// [`Call::ThreadSetState`] of nothing but the address by which the thread knows its own object.
+#[inline]
+pub fn thread_set_self(thread: u64, address: u64) -> Result<()> {
+    // SAFETY: neither state nor Space change.
+    unsafe { thread_set(thread, 0, 0, 0, Run::Unchanged, address) }
+}
+
+/// [`Call::ThreadSetState`] with all arguments: the only call with six.
+///
+/// # Safety
+/// As for the functions that use this.
+#[inline]
+unsafe fn thread_set(thread: u64, state: u64, groups: u64, space: u64, run: Run, own: u64) -> Result<()> {
+    let mut status = Call::ThreadSetState as u64;
+    // SAFETY: the call changes RAX, RCX and R11 only; the rest is the caller's promise.
+    unsafe {
+        asm!(
+            "syscall",
+            inout("rax") status,
+            in("rdi") thread,
+            in("rsi") state,
+            in("rdx") groups,
+            in("r10") space,
+            in("r8") run as u64,
+            in("r9") own,
+            lateout("rcx") _,
+            lateout("r11") _,
+            options(nostack),
+        );
+    }
+    check(status)
+}
+
 /// [`Call::ThreadSetState`] of a thread in a native Space; a `space` of 0 leaves the Space as it is.
 ///
 /// # Safety
@@ -238,7 +373,7 @@ pub fn thread_get_virtual_cpu(thread: u64, state: &mut VirtualCpuState, groups: 
 pub unsafe fn thread_set_native_state(thread: u64, state: Option<&NativeState>, space: u64, run: Run) -> Result<()> {
     let state = state.map_or(0, address);
     // SAFETY: the state is only read; the rest is the caller's promise.
-    unsafe { raw(Call::ThreadSetState as u64, [thread, state, 0, space, run as u64]) }.ok().map(|_| ())
+    unsafe { thread_set(thread, state, 0, space, run, 0) }
 }
 
 /// [`Call::ThreadSetState`] of a thread in a machine Space: sets `groups`; a `space` of 0 leaves the Space as it is.
@@ -255,7 +390,7 @@ pub unsafe fn thread_set_virtual_cpu(
 ) -> Result<()> {
     let state = state.map_or(0, address);
     // SAFETY: the state is only read; the rest is the caller's promise.
-    unsafe { raw(Call::ThreadSetState as u64, [thread, state, groups.bits(), space, run as u64]) }.ok().map(|_| ())
+    unsafe { thread_set(thread, state, groups.bits(), space, run, 0) }
 }
 
 /// [`Call::ThreadInterrupt`]: returns the vector that was posted earlier and not delivered, 0 if there was none.

@@ -10,6 +10,7 @@ use crate::api::{
 use crate::libc::system_call::{self as call, Message, Result};
 use crate::policy::{Controls, CpuidEntry, MsrEntry};
 use crate::virtual_cpu::{Groups, VirtualCpuState};
+use zerocopy::{FromBytes, IntoBytes};
 
 macro_rules! handle {
     ($(#[$doc:meta])* $name:ident, $destroy:ident) => {
@@ -432,9 +433,37 @@ pub fn set_native_thread(address: u64, state: &NativeState, space: &Reference, r
     unsafe { call::thread_set_native_state(address, Some(state), space.address(), run) }
 }
 
+/// Creates a Mutex in `memory`, for those who share it. `Refused` if there is no place for one at `offset`.
+pub fn create_mutex_in(memory: &Memory, offset: u64) -> Result<()> {
+    let inside = offset.checked_add(OBJECT_SIZE).is_some_and(|end| end <= memory.size());
+    if !inside || !offset.is_multiple_of(OBJECT_SIZE) {
+        return Err(Status::Refused);
+    }
+    // SAFETY: of the memory there are no Rust references.
+    unsafe { call::mutex_create(memory.address() + offset) }
+}
+
+/// Stops the native thread at `address` and returns its state. `Refused` if it is a virtual CPU.
+pub fn native_thread(address: u64) -> Result<NativeState> {
+    // Room for the state of a virtual CPU, should it be one: nothing is asked of that.
+    let mut state = VirtualCpuState::zeroed();
+    call::thread_get_virtual_cpu(address, &mut state, Groups::empty())?;
+    let (native, _) = NativeState::read_from_prefix(state.as_bytes()).map_err(|_| Status::Refused)?;
+    // The flags of a native thread are never 0; of a virtual CPU, nothing was written there.
+    if native.rflags == 0 { Err(Status::Refused) } else { Ok(native) }
+}
+
+/// Lets the thread at `address` go on, or stops it.
+pub fn run_thread(address: u64, run: Run) -> Result<()> {
+    // SAFETY: neither state nor Space change.
+    unsafe { call::thread_set_native_state(address, None, 0, run) }
+}
+
 /// Destroys the object of type `kind` at `address`: for objects that others have created in the program's memory.
 pub fn destroy(kind: ObjectType, address: u64) -> Result<()> {
     match kind {
+        ObjectType::Mutex => call::mutex_destroy(address),
+        ObjectType::Cond => call::cond_destroy(address),
         ObjectType::Mapping => call::mapping_destroy(address),
         ObjectType::Region => call::region_destroy(address),
         ObjectType::Port => call::port_destroy(address),

@@ -1,0 +1,67 @@
+//! What the calls of all types have in common: moving an object, and handing out its links.
+
+use super::{Done, Stop};
+use crate::arena::Id;
+use crate::kernel::Kernel;
+use crate::memory::hierarchy::{Piece, Space};
+use crate::objects::{Object, Reference};
+use protocols::address::PAGE_SIZE;
+use protocols::api::{ObjectType, Rights, Status};
+use protocols::exception::Misuse;
+
+impl Kernel {
+    /// Moves the object at `from` to `to`.
+    pub(super) fn move_object(&mut self, caller: Id<Space>, from: u64, to: u64, kind: ObjectType) -> Done {
+        let change = Rights::WRITE | Rights::CREATE_OBJECT;
+        let (old, _) = self.object_memory(caller, from, change)?;
+        let object = self.objects.at(old).ok_or(Misuse::NoObject)?;
+        if object.kind() != kind {
+            return Err(Misuse::WrongType.into());
+        }
+        let (new, _) = self.object_memory(caller, to, change)?;
+        if self.objects.at(new).is_some() {
+            return Err(Misuse::ObjectExists.into());
+        }
+        if !self.prepare_heap() {
+            return Ok(Status::NoMemory);
+        }
+        match object {
+            Object::Mutex(id) if !self.move_mutex(id, new) => return Err(Misuse::NoRight.into()),
+            Object::Thread(id) => {
+                if let Some(thread) = self.objects.threads.get_mut(id) {
+                    let is_named_here = thread.home.0 == caller;
+                    thread.set_home((thread.home.0, if is_named_here { to } else { 0 }));
+                }
+            }
+            _ => {}
+        }
+        if let Some(place) = self.objects.places.remove(&old.get()) {
+            self.objects.places.insert(new.get(), place);
+        }
+        // No Space finds it where it was, by a name that it remembers.
+        if let Some(space) = self.physical {
+            let start = old.align_down(PAGE_SIZE).get();
+            self.withdraw_derived(Piece { space, start, end: start + PAGE_SIZE });
+        }
+        Ok(Status::Ok)
+    }
+
+    /// The Reference at an address that is to be pointed elsewhere; 0 names none.
+    pub(super) fn optional_reference(&mut self, space: Id<Space>, address: u64) -> Result<Option<Id<Reference>>, Stop> {
+        match address {
+            0 => Ok(None),
+            address => match self.object_at(space, address, Rights::WRITE)? {
+                Object::Reference(id) => Ok(Some(id)),
+                _ => Err(Misuse::WrongType.into()),
+            },
+        }
+    }
+
+    /// Points a Reference, if one was asked for, at what an object links to.
+    pub(super) fn point(&mut self, reference: Option<Id<Reference>>, target: Option<Object>) {
+        let target = target.filter(|&target| self.objects.exists(target));
+        if let Some(reference) = reference.and_then(|id| self.objects.references.get_mut(id)) {
+            reference.target = target;
+        }
+    }
+}
