@@ -20,6 +20,9 @@ pub const STARTUP_ADDRESS: u64 = 0x10_0000;
 /// The page after it: objects that the parent has made for the program, 64 places of
 /// [`OBJECT_SIZE`](crate::api::OBJECT_SIZE).
 pub const OBJECTS_ADDRESS: u64 = STARTUP_ADDRESS + 0x1000;
+/// The page after that, in a program that has a parent: the first thread's object lies at its beginning, to be read
+/// only. The thread knows itself by this address.
+pub const THREAD_ADDRESS: u64 = OBJECTS_ADDRESS + 0x1000;
 /// Where the first thread's stack ends; it begins [`STACK_SIZE`] below.
 pub const STACK_TOP: u64 = 0x30_0000;
 /// Bytes of stack.

@@ -2,8 +2,9 @@
 
 use protocols::api::{Call, ObjectType, Status};
 use protocols::exception::Misuse;
+use protocols::libc::mutex::ThisThread;
 use protocols::libc::{system_call, time};
-use protocols::libnest::Reference;
+use protocols::libnest::{Condition, Mutex, Reference};
 use protocols::lock_word::WAITERS;
 use protocols::virtual_cpu::register::{RAX, RDI, RDX, RSI};
 
@@ -26,6 +27,7 @@ pub const TESTS: &[Test] = &[
     ("cond::recreated_while_asleep", recreated_while_asleep),
     ("cond::recreated_at_any_time", recreated_at_any_time),
     ("cond::moved_while_asleep", moved_while_asleep),
+    ("cond::of_a_program", of_a_program),
 ];
 
 const LOCK: [u64; 3] = [MUTEX, 0, 0];
@@ -246,4 +248,18 @@ fn moved_while_asleep(bench: &mut Bench) -> Verdict {
     team.waits(bench, 0)?;
     team.call(bench, 1, Call::CondSignal, [ELSEWHERE, 0, 0], Status::Ok)?;
     team.ends(bench, 0, Status::Ok)
+}
+
+fn of_a_program(bench: &mut Bench) -> Verdict {
+    let Some(this) = ThisThread::get() else { fail!("the program's thread does not see its own object") };
+    let (mutex, condition) = (Mutex::new(7u64)?, Condition::new()?);
+    condition.signal()?;
+    condition.broadcast()?;
+    for deadline in [Some(1), bench.microseconds(500)] {
+        let (mut guard, timed_out) = condition.wait(mutex.lock(this)?, deadline)?;
+        require!((*guard, timed_out), (7, true));
+        *guard = 7;
+    }
+    require!(condition.reference()?.check()?, Some(ObjectType::Cond));
+    Ok(())
 }

@@ -2,10 +2,12 @@
 
 use protocols::api::{Call, OBJECT_SIZE, Run, Status};
 use protocols::exception::Misuse;
+use protocols::libc::mutex::ThisThread;
 use protocols::libc::{system_call, time};
-use protocols::libnest::{Event, Reference, objects};
+use protocols::libnest::{Event, Mutex, Reference, objects};
 use protocols::lock_word::WAITERS;
 use protocols::policy::Controls;
+use protocols::startup::THREAD_ADDRESS;
 use protocols::virtual_cpu::Groups;
 use protocols::virtual_cpu::register::{R12, R13, R14, RAX, RDI, RDX, RSI};
 
@@ -35,6 +37,8 @@ pub const TESTS: &[Test] = &[
     ("mutex::from_a_machine", from_a_machine),
     ("mutex::machine_and_native_thread", machine_and_native_thread),
     ("mutex::hostile_words", hostile_words),
+    ("mutex::shared_between_spaces", shared_between_spaces),
+    ("mutex::of_a_program", of_a_program),
 ];
 
 const LOCK: [u64; 3] = [MUTEX, 0, 0];
@@ -480,5 +484,40 @@ fn hostile_words_with(bench: &mut Bench, seed: u64) -> Verdict {
         require!(team.word()?, name(member));
         team.call(bench, member, Call::MutexUnlock, LOCK, Status::Ok)?;
     }
+    Ok(())
+}
+
+fn shared_between_spaces(bench: &mut Bench) -> Verdict {
+    // We take the child's Mutex ourselves, in our own view of its memory.
+    let team = Team::new(bench, 1)?;
+    let mutex = team.child.own_address(MUTEX);
+    system_call::mutex_lock(mutex, 0)?;
+    require!(team.word()?, THREAD_ADDRESS);
+    team.begin_to_wait(bench, 0, Call::MutexLock, LOCK)?;
+    system_call::mutex_unlock(mutex)?;
+    team.ends(bench, 0, Status::Ok)?;
+    require!(system_call::mutex_trylock(mutex), Err(Status::Held));
+    let soon = bench.microseconds(500).unwrap_or(1);
+    require!(system_call::mutex_lock(mutex, soon), Err(Status::TimedOut));
+    team.begin(0, Call::MutexUnlock, LOCK)?;
+    system_call::mutex_lock(mutex, 0)?;
+    require!(team.owner()?, THREAD_ADDRESS);
+    Ok(())
+}
+
+fn of_a_program(_: &mut Bench) -> Verdict {
+    let Some(this) = ThisThread::get() else { fail!("the program's thread does not see its own object") };
+    let mutex = Mutex::new(1u64)?;
+    for round in 1..10 {
+        let mut guard = mutex.lock(this)?;
+        require!(*guard, round);
+        *guard += 1;
+    }
+    match mutex.try_lock(this)? {
+        Some(guard) => require!(*guard, 10),
+        None => fail!("a free Mutex is held"),
+    }
+    drop(mutex.lock_until(this, Some(1))?);
+    require!(mutex.reference()?.check()?, Some(protocols::api::ObjectType::Mutex));
     Ok(())
 }

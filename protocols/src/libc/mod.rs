@@ -4,6 +4,7 @@
 //! |---|---|---|
 //! | [`system_call`] | the `SYSCALL` instruction, one typed function per call | yes: the instruction |
 //! | [`start`] | the entry point, the panic handler, the start-up page | yes: the stack and the start-up page |
+//! | [`mutex`] | Mutexes, locked without the kernel while nobody waits | yes: the shared word |
 //! | [`heap`] | the global allocator over the pool | yes: `talc`'s contract |
 //! | [`port`] | I/O ports | yes: the instructions |
 //! | [`time`] | time stamp counter and Unix time | yes: `RDTSC` |
@@ -25,6 +26,7 @@
 pub mod console;
 pub mod heap;
 pub mod log;
+pub mod mutex;
 pub mod pool;
 pub mod port;
 pub mod start;

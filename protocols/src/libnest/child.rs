@@ -18,6 +18,7 @@ use crate::libc::system_call;
 use crate::parent::CONSOLE_PORT;
 use crate::startup::{
     self, MAGIC, MAX_FILES, OBJECTS_ADDRESS, POOL_ADDRESS, STACK_SIZE, STACK_TOP, STARTUP_ADDRESS, Startup,
+    THREAD_ADDRESS,
 };
 use crate::virtual_cpu::register;
 
@@ -86,6 +87,7 @@ pub struct NativeChild {
     memory: Memory,
     // Dropped in this order, after everything in the child's memory has been destroyed.
     _mappings: Vec<Mapping>,
+    _shown: Region,
     _files: Vec<Region>,
     region: Region,
     space: Space,
@@ -149,9 +151,14 @@ impl NativeChild {
         let mut state = NativeState { rip: image.entry, rflags: 2, ..NativeState::default() };
         state.gpr[register::RSP] = STACK_TOP;
         state.gpr[register::RDI] = STARTUP_ADDRESS;
-        let thread = Thread::native(&space, &state)?;
+        // The thread's object lies in no memory that the child can change, but the child sees it.
+        let page = Memory::allocate(PAGE_SIZE).ok_or(BuildError::Kernel(Status::NoMemory))?;
+        let thread = Thread::native_in(&page, &space, &state)?;
+        let shown = Region::new(&page, 0, PAGE_SIZE, Rights::READ)?;
+        mappings.push(Mapping::new(&shown, 0, &space, THREAD_ADDRESS, PAGE_SIZE, Rights::READ)?);
+        system_call::thread_set_self(thread.address(), THREAD_ADDRESS)?;
         let console = Reference::new()?;
-        let child = Self { thread, memory, _mappings: mappings, _files: files, region, space, console };
+        let child = Self { thread, memory, _mappings: mappings, _shown: shown, _files: files, region, space, console };
         child.make_objects(layout.objects, description.parent)?;
         Ok(child)
     }

@@ -5,6 +5,7 @@
 //! | [`objects`] | a handle for each kernel object, which destroys it when dropped | yes: calls that share memory |
 //! | [`place`] | where objects live: 64-byte places in the program's pool | no |
 //! | [`memory`] | memory that is shared with children, reached by copies only | yes: the copies |
+//! | [`sync`] | data behind a Mutex, Conditions | yes: what the lock protects |
 //! | [`server`] | receiving and answering messages | no |
 //! | [`image`] | what an ELF file asks for | no |
 //! | [`child`] | building and ending native children | no |
@@ -20,11 +21,13 @@ pub mod memory;
 pub mod objects;
 pub mod place;
 pub mod server;
+pub mod sync;
 
 pub use child::NativeChild;
 pub use memory::Memory;
 pub use objects::{Mapping, Port, Portset, Reference, Region, Space, Thread};
 pub use server::{Event, Server};
+pub use sync::{Condition, Mutex};
 
 pub use crate::api::{Rights, Run, SpaceKind, Status};
 pub use crate::libc::system_call::{Message, Result};

@@ -38,7 +38,7 @@ macro_rules! handle {
 }
 
 /// Makes an object with `create` at a new place.
-fn create(create: impl FnOnce(u64) -> Result<()>) -> Result<Place> {
+pub(super) fn create(create: impl FnOnce(u64) -> Result<()>) -> Result<Place> {
     let place = Place::allocate()?;
     create(place.address())?;
     Ok(place)
@@ -332,7 +332,19 @@ pub struct Thread {
 impl Thread {
     /// A stopped thread in the native Space `space` with `state`.
     pub fn native(space: &Space, state: &NativeState) -> Result<Self> {
-        let thread = Self { place: create(call::thread_create)?, kind: SpaceKind::Native };
+        Self::native_at(create(call::thread_create)?, space, state)
+    }
+
+    /// [`native`](Self::native) with its object at the beginning of `page`, in which there is nothing else: so it can
+    /// be shown to the thread.
+    pub(super) fn native_in(page: &Memory, space: &Space, state: &NativeState) -> Result<Self> {
+        let place = Place::alone(page);
+        call::thread_create(place.address())?;
+        Self::native_at(place, space, state)
+    }
+
+    fn native_at(place: Place, space: &Space, state: &NativeState) -> Result<Self> {
+        let thread = Self { place, kind: SpaceKind::Native };
         let space = space.reference().address();
         // SAFETY: Space handles are never of the program's own Space.
         unsafe { call::thread_set_native_state(thread.address(), Some(state), space, Run::Unchanged) }?;

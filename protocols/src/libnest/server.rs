@@ -120,7 +120,7 @@ impl Server {
 
 /// The API's form of a deadline: 0 is none.
 #[inline(always)]
-fn until(deadline: Option<u64>) -> u64 {
+pub(super) fn until(deadline: Option<u64>) -> u64 {
     deadline.map_or(0, |deadline| deadline.max(1))
 }
 
