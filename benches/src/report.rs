@@ -35,6 +35,8 @@ const EXPLAINED: &[(&str, &str)] = &[
     ("instruction.plain", "an instruction that nobody intercepts"),
     ("api.null.syscall", "null API call through SYSCALL"),
     ("api.null.vmcall", "null API call through VMCALL"),
+    ("mutex.uncontended", "a program locks and unlocks a Mutex that nobody else wants"),
+    ("mutex.contended", "unlocking for a thread that waits, and waiting for it to unlock"),
     ("ipc.call_reply", "IPC call and reply, native child and nester"),
     ("exit.cpuid.monitor", "CPUID answered by the monitor's table"),
     ("exit.rdmsr.monitor", "RDMSR answered by the monitor's table"),

@@ -52,6 +52,18 @@ measured_loop!(/// `thread_self` through SYSCALL.
     null_system_call, "null_syscall", "ud2", ["mov eax, 0x87", "syscall"]);
 measured_loop!(/// `ipc_call` to the Reference at R15 (kept by the kernel).
     ipc_call, "ipc_call", "ud2", ["mov eax, 0xa0", "mov rdi, r15", "syscall"]);
+measured_loop!(/// Unlocks the Mutex at R15 and locks it again, as the thread R12: with the kernel only where others wait.
+    native_relock, "native_relock", "ud2", [
+        "mov rax, r12", "xor ecx, ecx", "lock cmpxchg [r15], rcx", "jz 2f",
+        "mov eax, 0x18", "mov rdi, r15", "syscall",
+        "2: xor eax, eax", "lock cmpxchg [r15], r12", "jz 3f",
+        "mov eax, 0x16", "mov rdi, r15", "xor esi, esi", "xor edx, edx", "syscall", "3:"]);
+measured_loop!(/// Locks and unlocks the Mutex at R15.
+    native_lock, "native_lock", "ud2", [
+        "xor eax, eax", "lock cmpxchg [r15], r12", "jz 2f",
+        "mov eax, 0x16", "mov rdi, r15", "xor esi, esi", "xor edx, edx", "syscall",
+        "2: mov rax, r12", "xor ecx, ecx", "lock cmpxchg [r15], rcx", "jz 3f",
+        "mov eax, 0x18", "mov rdi, r15", "syscall", "3:"]);
 measured_loop!(/// A read of the next page from R15 on.
     native_touch, "native_touch", "ud2", ["mov al, [r15]", "add r15, 4096"]);
 measured_loop!(/// The same without the read.

@@ -3,17 +3,25 @@
 use crate::code;
 use crate::program::{Cost, ITERATIONS, Printer};
 use alloc::vec::Vec;
+use core::hint::black_box;
 use protocols::address::PAGE_SIZE;
-use protocols::api::{NativeState, Run};
+use protocols::api::{MutexState, NativeState, OBJECT_SIZE, Run};
+use protocols::libc::mutex::ThisThread;
 use protocols::libc::system_call;
-use protocols::libc::time::transitions;
+use protocols::libc::time::{now, transitions};
 use protocols::libnest::server::{self, Event};
-use protocols::libnest::{Mapping, Memory, Port, Region, Result, Rights, Server, Space, SpaceKind, Status, Thread};
-use protocols::virtual_cpu::register::{R15, RSP};
+use protocols::libnest::{
+    Mapping, Memory, Mutex, Port, Region, Result, Rights, Server, Space, SpaceKind, Status, Thread, objects,
+};
+use protocols::virtual_cpu::register::{R12, R15, RSP};
 
 const CODE: u64 = 0x40_0000;
 const RESULTS: u64 = 0x40_1000;
 const REFERENCE: u64 = 0x40_2000;
+const MUTEX: u64 = REFERENCE + OBJECT_SIZE;
+const THREADS: [u64; 2] = [REFERENCE + 2 * OBJECT_SIZE, REFERENCE + 3 * OBJECT_SIZE];
+/// Where the code of the second thread lies.
+const PARTNER: u64 = CODE + 0x800;
 const STACK_END: u64 = 0x40_4000;
 const TOUCHED: u64 = 0x80_0000;
 const ALLOWANCE: u64 = 64;
@@ -89,6 +97,44 @@ impl Child {
         self.memory.read(RESULTS - CODE + offset).map_err(|_| Status::NotFound)
     }
 
+    /// Measures what it costs two threads to pass a Mutex to each other, [`ITERATIONS`] times in all.
+    fn measure_contended(&mut self) -> Result<Cost> {
+        let own = |address: u64| self.memory.address() + (address - CODE);
+        let space = self.space.reference();
+        objects::create_mutex_in(&self.memory, MUTEX - CODE)?;
+        for thread in THREADS {
+            system_call::thread_create(own(thread))?;
+        }
+        let begin = |thread: u64, code: u64, iterations: u64| {
+            let mut state = NativeState { rip: code, rflags: 2, ..NativeState::default() };
+            (state.gpr[RBX], state.gpr[RBP]) = (iterations, if code == CODE { RESULTS } else { RESULTS + 0x40 });
+            (state.gpr[R12], state.gpr[R15]) = (thread, MUTEX);
+            objects::set_native_thread(own(thread), &state, space, Run::Unchanged)?;
+            system_call::thread_set_self(own(thread), thread)?;
+            objects::run_thread(own(thread), Run::Go)
+        };
+        self.memory.write_bytes(0, code::native_relock()).map_err(|_| Status::NoMemory)?;
+        self.memory.write_bytes(PARTNER - CODE, code::native_lock()).map_err(|_| Status::NoMemory)?;
+        // The first thread has the Mutex already, the other waits for it, and has more to do than the first.
+        system_call::mutex_set_state(own(MUTEX), &MutexState { owner: THREADS[0] })?;
+        begin(THREADS[1], PARTNER, u64::MAX)?;
+        let soon = Some(now() + 100_000);
+        if self.server.receive(soon) != Event::TimedOut {
+            return Err(Status::Refused);
+        }
+        let before = transitions();
+        begin(THREADS[0], CODE, ITERATIONS / 2)?;
+        self.server.receive(None);
+        let transitions = transitions() - before;
+        let _ = system_call::ipc_reply(&server::stop());
+        for thread in THREADS {
+            system_call::thread_destroy(own(thread))?;
+        }
+        system_call::mutex_destroy(own(MUTEX))?;
+        let (start, end): (u64, u64) = (self.result(0)?, self.result(8)?);
+        Ok(Cost { ticks: end.wrapping_sub(start), transitions })
+    }
+
     /// Runs a loop twice; the second time counts.
     pub fn measure(&mut self, code: &[u8], r15: u64) -> Result<Cost> {
         let refuse = |_: &Space, _| Err(Status::Disconnected);
@@ -104,6 +150,34 @@ impl Drop for Child {
     }
 }
 
+/// What it costs a program to lock and unlock a Mutex that nobody else wants; first what the loop around it costs.
+fn measure_uncontended() -> Result<(Cost, Cost)> {
+    let this = ThisThread::get().ok_or(Status::Unsupported)?;
+    let mutex = Mutex::new(())?;
+    let measure = |operation: &dyn Fn() -> Result<()>| {
+        let mut cost = Cost { ticks: 0, transitions: 0 };
+        for _ in 0..2 {
+            let (start, before) = (now(), transitions());
+            operation()?;
+            cost = Cost { ticks: now() - start, transitions: transitions() - before };
+        }
+        Ok::<_, Status>(cost)
+    };
+    let nothing = measure(&|| {
+        for _ in 0..ITERATIONS {
+            black_box(&mutex);
+        }
+        Ok(())
+    })?;
+    let lock = measure(&|| {
+        for _ in 0..ITERATIONS {
+            drop(black_box(&mutex).lock(this)?);
+        }
+        Ok(())
+    })?;
+    Ok((nothing, lock))
+}
+
 /// Measures the operations of native children.
 pub fn measure(printer: &mut Printer) -> Result<()> {
     let mut child = Child::new()?;
@@ -112,6 +186,11 @@ pub fn measure(printer: &mut Printer) -> Result<()> {
     printer.print("api.null.syscall", null, empty);
     let call = child.measure(code::ipc_call(), REFERENCE)?;
     printer.print("ipc.call_reply", call, empty);
+
+    let (nothing, lock) = measure_uncontended()?;
+    printer.print("mutex.uncontended", lock, nothing);
+    child.measure_contended()?;
+    printer.print("mutex.contended", child.measure_contended()?, Cost { ticks: 0, transitions: 0 });
 
     // One page of the Region for all: what is measured is the way of the fault, the Mapping and the reply.
     let page = Memory::allocate(PAGE_SIZE).ok_or(Status::NoMemory)?;
