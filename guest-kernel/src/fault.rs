@@ -100,7 +100,7 @@ impl Kernel {
 
     /// The window of a Space around an address with the rights wanted.
     #[inline(always)]
-    fn window(&mut self, id: Id<Space>, address: u64, want: Rights) -> Result<Window, Fault> {
+    pub fn window(&mut self, id: Id<Space>, address: u64, want: Rights) -> Result<Window, Fault> {
         let space = self.objects.spaces.get(id).ok_or(Fault::Unmapped)?;
         match space.windows.find(address, want, space.epoch) {
             Some(window) => Ok(window),

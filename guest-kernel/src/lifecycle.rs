@@ -277,7 +277,7 @@ impl Kernel {
             self.loaded.change_to(View::new(self.kernel_table, false));
         }
         for mapping in space.mappings.values() {
-            if let Some(mapping) = self.objects.mappings.get_mut(*mapping) {
+            if let Some(mapping) = self.objects.mappings.get_mut(mapping) {
                 mapping.space = None;
             }
         }

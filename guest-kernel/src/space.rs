@@ -4,11 +4,11 @@ use crate::account::Account;
 use crate::arch::View;
 use crate::list::List;
 use crate::machine::Machine;
+use crate::memory::address_map::AddressMap;
 use crate::memory::hierarchy::{Space, Visit};
 use crate::memory::page_table::PageTable;
 use crate::memory::window::Windows;
 use crate::names::NameCache;
-use alloc::collections::BTreeMap;
 
 /// What a Space's addresses are, and the tables that cache its Mappings.
 #[derive(Debug)]
@@ -27,7 +27,7 @@ impl Space {
     /// An empty Space.
     pub fn new(contents: Contents, account: Account) -> Self {
         Self {
-            mappings: BTreeMap::new(),
+            mappings: AddressMap::default(),
             regions: List::default(),
             rank: 0,
             visit: Visit::default(),

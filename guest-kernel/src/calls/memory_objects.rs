@@ -1,6 +1,6 @@
 //! Calls on Mappings and Regions.
 
-use super::Done;
+use super::{Done, Stop};
 use crate::arena::Id;
 use crate::kernel::Kernel;
 use crate::list::List;
@@ -29,6 +29,9 @@ impl Region {
         RegionState { start: self.start, size: self.size, rights: self.rights.bits() }
     }
 }
+
+/// How far one entry of the kernel searches.
+const SEARCH_STEPS: usize = 256;
 
 impl Kernel {
     pub(super) fn set_mapping(&mut self, caller: Id<Space>, address: u64, state: u64, region: u64, space: u64) -> Done {
@@ -109,10 +112,8 @@ impl Kernel {
             if used {
                 self.withdraw(Piece { space, start, end });
             }
-            if let Some(space) = self.objects.spaces.get_mut(space)
-                && space.mappings.get(&start) == Some(&id)
-            {
-                space.mappings.remove(&start);
+            if let Some(space) = self.objects.spaces.get_mut(space) {
+                space.mappings.remove_if(start, |other| other == id);
             }
         }
         unlink_mapping(&mut self.objects.regions, &mut self.objects.mappings, id);
@@ -201,14 +202,34 @@ impl Kernel {
         Ok(Status::Ok)
     }
 
-    pub(super) fn search_region(&mut self, thread: Id<Thread>, caller: Id<Space>, address: u64, offset: u64) -> Done {
+    /// `None`: not done yet. The offset in the thread's registers says from where on to look when it repeats the call.
+    pub(super) fn search_region(
+        &mut self,
+        thread: Id<Thread>,
+        caller: Id<Space>,
+        address: u64,
+        offset: u64,
+    ) -> Result<Option<Status>, Stop> {
         let id = self.region_at(caller, address, Rights::READ)?;
-        let Some(region) = self.objects.regions.get(id) else { return Ok(Status::NotFound) };
-        let (start, size, space) = (region.start, region.size, region.space);
+        let Some(region) = self.objects.regions.get(id) else { return Ok(Some(Status::NotFound)) };
+        let (start, size) = (region.start, region.size);
+        let Some(space) = region.space else { return Ok(Some(Status::NotFound)) };
         let mut offset = offset;
-        while let Some(space) = space.filter(|_| offset < size) {
-            let Ok(found) = translate(&self.hierarchy(), space, start + offset, Rights::empty()) else {
-                offset = (offset & !(PAGE_SIZE - 1)) + PAGE_SIZE;
+        for _ in 0..SEARCH_STEPS {
+            if offset >= size {
+                return Ok(Some(Status::NotFound));
+            }
+            let here = start + offset;
+            let Ok(found) = translate(&self.hierarchy(), space, here, Rights::empty()) else {
+                // Either there is no Mapping before the next one, or what there is shows no memory in this page.
+                let next = self.objects.spaces.get(space).and_then(|space| {
+                    let covers = |id| self.objects.mappings.get(id).is_some_and(|at| here < at.start + at.size);
+                    match space.mappings.at_or_before(here) {
+                        Some((_, id)) if covers(id) => None,
+                        _ => Some(space.mappings.at_or_after(here).map_or(start + size, |(next, _)| next)),
+                    }
+                });
+                offset = next.unwrap_or((here & !(PAGE_SIZE - 1)) + PAGE_SIZE) - start;
                 continue;
             };
             let length = found.after.min(size - offset);
@@ -216,11 +237,15 @@ impl Kernel {
             if let Some((&at, place)) = self.objects.places.range(first..first + length).next() {
                 let kind = place.object.kind() as u64;
                 self.set_result(thread, RSI, offset + (at - first))?;
-                return self.set_result(thread, RDX, kind);
+                return self.set_result(thread, RDX, kind).map(Some);
             }
             offset += length;
         }
-        Ok(Status::NotFound)
+        self.set_result(thread, RSI, offset)?;
+        if let Some(thread) = self.objects.threads.get_mut(thread) {
+            thread.repeat_call();
+        }
+        Ok(None)
     }
 }
 

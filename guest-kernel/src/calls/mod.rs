@@ -138,7 +138,7 @@ impl Kernel {
             Call::MappingSetState => self.set_mapping(caller, a, b, c, d),
             Call::RegionSetState => self.set_region(caller, a, b, c, d),
             Call::RegionProtect => self.protect_region(caller, a, b),
-            Call::RegionSearch => self.search_region(id, caller, a, b),
+            Call::RegionSearch => return self.search_region(id, caller, a, b),
             Call::PortSetState => self.set_port(caller, a, b, c),
             Call::SpaceGetState => self.get_space(id, caller, [a, b, c]),
             Call::SpaceSetState => self.set_space(caller, a, b, c),

@@ -4,7 +4,7 @@ use super::{Done, Stop};
 use crate::arena::Id;
 use crate::fault::Unresolved;
 use crate::kernel::Kernel;
-use crate::memory::hierarchy::{Fault, Region, Space, translate};
+use crate::memory::hierarchy::{Fault, Region, Space};
 use crate::objects::{Object, Port, Portset};
 use crate::thread::Thread;
 use protocols::address::HostPhysical;
@@ -42,15 +42,12 @@ impl Kernel {
         if !address.is_multiple_of(OBJECT_SIZE) {
             return Err(Misuse::NotAligned.into());
         }
-        let found = match translate(&self.hierarchy(), space, address, want) {
-            Ok(found) => found,
-            Err(Fault::Unmapped) => return Err(Misuse::NoRight.into()),
-            Err(fault) => return Err(Stop::Memory(Unresolved::Fault(fault), address, want)),
-        };
-        if !self.is_ram(found.physical.get()) {
-            return Err(Misuse::NoRight.into());
+        match self.window(space, address, want) {
+            Ok(window) if window.device => Err(Misuse::NoRight.into()),
+            Ok(window) => Ok((window.physical(address), window.rights)),
+            Err(Fault::Unmapped) => Err(Misuse::NoRight.into()),
+            Err(fault) => Err(Stop::Memory(Unresolved::Fault(fault), address, want)),
         }
-        Ok((found.physical, found.rights))
     }
 
     /// What an address names to a thread, or named until it was destroyed, where that was found before.

@@ -4,7 +4,7 @@ use super::Stop;
 use crate::arena::Id;
 use crate::fault::Unresolved;
 use crate::kernel::Kernel;
-use crate::memory::hierarchy::{Space, translate};
+use crate::memory::hierarchy::Space;
 use protocols::address::HostPhysical;
 use protocols::api::Rights;
 use protocols::exception::Misuse;
@@ -23,13 +23,12 @@ impl Kernel {
         let mut done = 0;
         while done < length {
             let here = address.checked_add(done as u64).ok_or(Misuse::BadArgument)?;
-            let found = match translate(&self.hierarchy(), space, here, want) {
-                Ok(found) => found,
+            let window = match self.window(space, here, want) {
+                Ok(window) => window,
                 Err(fault) => return Err(Stop::Memory(Unresolved::Fault(fault), here, want)),
             };
-            let size = (length - done).min(found.after as usize);
-            let (first, last) = (found.physical.get(), found.physical.get() + size as u64 - 1);
-            if !self.is_ram(first) || !self.is_ram(last) || !part(found.physical, done..done + size) {
+            let size = (length - done).min((window.end - here) as usize);
+            if window.device || !part(window.physical(here), done..done + size) {
                 return Err(Misuse::NoRight.into());
             }
             done += size;

@@ -14,9 +14,9 @@
 
 use crate::arena::{Arena, Id};
 use crate::list::{List, Member, Place};
+use crate::memory::address_map::AddressMap;
 use crate::objects::Port;
 use crate::space::Contents;
-use alloc::collections::BTreeMap;
 use core::cell::Cell;
 use protocols::address::HostPhysical;
 use protocols::api::Rights;
@@ -27,7 +27,7 @@ pub const MEMORY_END: u64 = 1 << 48;
 /// A Space.
 pub struct Space {
     /// Its Mappings, by start address.
-    pub mappings: BTreeMap<u64, Id<Mapping>>,
+    pub mappings: AddressMap<Id<Mapping>>,
     /// Regions that export pieces of it.
     pub regions: List<Region>,
     /// Above those of all Spaces that it shows parts of.
@@ -171,7 +171,7 @@ pub fn translate(
             found.physical = HostPhysical::new(address);
             return Ok(found);
         }
-        let (_, &id) = here.mappings.range(..=address).next_back().ok_or(fault)?;
+        let (_, id) = here.mappings.at_or_before(address).ok_or(fault)?;
         let mapping = hierarchy.mappings.get(id).ok_or(fault)?;
         let inside = address - mapping.start;
         if inside >= mapping.size || !mapping.rights.contains(want) {
@@ -394,15 +394,21 @@ pub fn order(hierarchy: &mut HierarchyMut<'_>, lower: Id<Space>, upper: Id<Space
 
 /// Whether `size` bytes from `start` on overlap a Mapping of `space` other than `except`.
 pub fn overlaps(hierarchy: &Hierarchy<'_>, space: &Space, start: u64, size: u64, except: Id<Mapping>) -> bool {
-    let before = space.mappings.range(..start).next_back();
-    let within = space.mappings.range(start..start + size);
-    before.into_iter().chain(within).any(|(_, &id)| {
-        id != except
-            && hierarchy
-                .mappings
-                .get(id)
-                .is_some_and(|other| other.start < start + size && start < other.start + other.size)
-    })
+    let covers = |id| {
+        hierarchy.mappings.get(id).is_some_and(|other| other.start < start + size && start < other.start + other.size)
+    };
+    // Mappings do not overlap each other: beside `except`, the one before the end and the one before that will tell.
+    let mut end = start + size - 1;
+    while let Some((first, id)) = space.mappings.at_or_before(end) {
+        if id != except {
+            return covers(id);
+        }
+        match first.checked_sub(1) {
+            Some(before) => end = before,
+            None => return false,
+        }
+    }
+    false
 }
 
 #[cfg(test)]

@@ -1,5 +1,6 @@
 //! Memory: the hierarchy of Mappings and Regions, and the tables that cache it.
 
+pub mod address_map;
 pub mod frames;
 pub mod hierarchy;
 pub mod page_table;

@@ -2,9 +2,10 @@
 
 use protocols::address::PAGE_SIZE;
 use protocols::api::{Call, OBJECT_SIZE, ObjectType, Rights, Status};
+use protocols::libc::system_call;
 use protocols::libnest::server::{fail as no_memory, retry};
 use protocols::libnest::{Event, Mapping, Memory, Region, Run};
-use protocols::virtual_cpu::register::{RAX, RCX, RDI, RSI};
+use protocols::virtual_cpu::register::{RAX, RCX, RDI, RDX, RSI};
 
 use crate::code;
 use crate::guest::{self, Guest};
@@ -21,6 +22,7 @@ pub const TESTS: &[Test] = &[
     ("region::keeper_fault_in_a_call", keeper_fault_in_a_call),
     ("region::destroy_takes_effect_at_once", destroy_takes_effect_at_once),
     ("region::search_finds_all_objects", search_finds_all_objects),
+    ("region::searching_hinders_nobody", searching_hinders_nobody),
 ];
 
 fn protect_stops_a_native_child(bench: &mut Bench) -> Verdict {
@@ -167,4 +169,37 @@ fn search_finds_all_objects(bench: &mut Bench) -> Verdict {
     }
     require!(child.region.search(0)?, None);
     Ok(child.thread.set_native_state(&Default::default(), Run::Stop)?)
+}
+
+/// Where there is nothing, a search goes on to the next Mapping; where a Mapping shows no memory, it takes long, and others
+/// run meanwhile.
+fn searching_hinders_nobody(bench: &mut Bench) -> Verdict {
+    const FAR: u64 = 1 << 46;
+    let [own, region, of_region, state] = [DATA, DATA + 0x40, DATA + 0x80, DATA + 0x1000];
+    let mut child = Native::new(bench)?;
+    system_call::reference_create(child.own_address(own))?;
+    system_call::space_reference(child.space.address(), child.own_address(own))?;
+    for (word, value) in [0, 2 * FAR, Rights::all().bits()].into_iter().enumerate() {
+        child.write(state + 8 * word as u64, value)?;
+    }
+    for (call, arguments) in [
+        (Call::RegionCreate, [region, 0]),
+        (Call::RegionSetState, [region, state]),
+        (Call::ReferenceCreate, [of_region, 0]),
+    ] {
+        require!(child.status(bench, call, &arguments)?, Status::Ok as u64);
+    }
+    require!(child.status(bench, Call::RegionSearch, &[region, DATA + 0x2000])?, Status::NotFound as u64);
+    let far = Mapping::new(&child.region, PAGE_SIZE, &child.space, FAR, PAGE_SIZE, Rights::all())?;
+    let Answer::Done(found) = child.call(bench, Call::RegionSearch, &[region, DATA + 0x2000])? else {
+        fail!("no result")
+    };
+    require!((found.gpr[RSI], found.gpr[RDX]), (FAR, ObjectType::Reference as u64));
+    drop(far);
+    let _empty = Mapping::new(&child.region, child.region.size(), &child.space, FAR, FAR / 2, Rights::all())?;
+    child.thread.stop()?;
+    child.begin(code::system_call(), &[(RAX, Call::RegionSearch as u64), (RDI, region), (RSI, FAR)])?;
+    let soon = bench.microseconds(1000);
+    require!(bench.receive_until(soon), Event::TimedOut);
+    Ok(child.thread.stop()?)
 }
