@@ -94,7 +94,7 @@ pub struct Startup {
     pub argument_length: u64,
     /// Zero.
     pub reserved: u64,
-    /// Memory that is the program's to use, zeroed, with all rights.
+    /// Memory that is the program's to use, with all rights: zeroed, but in the root nester as the firmware left it.
     pub pool: [Memory; MAX_RANGES],
     /// Files.
     pub files: [File; MAX_FILES],

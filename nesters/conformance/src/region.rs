@@ -23,6 +23,7 @@ pub const TESTS: &[Test] = &[
     ("region::destroy_takes_effect_at_once", destroy_takes_effect_at_once),
     ("region::search_finds_all_objects", search_finds_all_objects),
     ("region::searching_hinders_nobody", searching_hinders_nobody),
+    ("region::memory_is_zero", memory_is_zero),
 ];
 
 fn protect_stops_a_native_child(bench: &mut Bench) -> Verdict {
@@ -202,4 +203,17 @@ fn searching_hinders_nobody(bench: &mut Bench) -> Verdict {
     let soon = bench.microseconds(1000);
     require!(bench.receive_until(soon), Event::TimedOut);
     Ok(child.thread.stop()?)
+}
+
+/// Memory for Regions is zero, also when it was used before.
+fn memory_is_zero(_: &mut Bench) -> Verdict {
+    const SIZE: u64 = 2 << 20;
+    for _ in 0..2 {
+        let memory = Memory::allocate(SIZE).ok_or(Failure("no memory".into()))?;
+        for offset in (0..SIZE).step_by(8) {
+            require!(memory.read::<u64>(offset)?, 0);
+            memory.write(offset, &u64::MAX)?;
+        }
+    }
+    Ok(())
 }

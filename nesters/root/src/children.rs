@@ -192,17 +192,14 @@ impl Children {
         child.failure = failure.map(|reason| format!("{}: {reason}", child.name));
         let ended = child.console;
         let next = self.children.iter().find(|child| child.process.is_some()).map(|child| child.console);
+        drop(process);
         if let Some(next) = next {
-            drop(process);
             // Nobody watches the console of a child that has ended while another runs.
             terminal().change(|multiplexer| {
                 if multiplexer.current() == ended {
                     multiplexer.switch(next);
                 }
             });
-        } else {
-            // The host goes off: nobody will use what the last child leaves, and clearing its memory takes time.
-            core::mem::forget(process);
         }
     }
 }

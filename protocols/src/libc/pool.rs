@@ -17,12 +17,14 @@ const MAX_FREE: usize = MAX_RANGES + 96;
 pub struct Ranges {
     free: [Memory; MAX_FREE],
     count: usize,
+    /// Whether all free memory is zero. That of the root nester, which is what the firmware left, is not.
+    pub is_zero: bool,
 }
 
 impl Ranges {
     /// No memory.
     pub const fn new() -> Self {
-        Self { free: [Memory { start: 0, size: 0 }; MAX_FREE], count: 0 }
+        Self { free: [Memory { start: 0, size: 0 }; MAX_FREE], count: 0, is_zero: true }
     }
 
     /// Takes `size` bytes (rounded up to pages) at a multiple of `alignment` (a power of two; at least a page).

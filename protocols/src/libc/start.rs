@@ -55,6 +55,7 @@ pub fn run(main: fn(&'static Startup) -> Outcome) -> ! {
     if startup.magic != MAGIC || startup.version != api::VERSION {
         crash();
     }
+    pool().is_zero = startup.parent != 0;
     for &range in startup.pool() {
         pool().free(range);
     }

@@ -14,7 +14,10 @@ use crate::address::LARGE_PAGE_SIZE;
 pub struct OutOfRange;
 
 /// A contiguous, page-aligned stretch of the pool, taken out of Rust's view. Clones name the same stretch; when the last
-/// is dropped it is zeroed and returns to the pool.
+/// is dropped it returns to the pool.
+///
+/// It is zeroed once: when it returns to a pool that is all zero, or when it is taken from one that is not, the root
+/// nester's.
 #[derive(Clone, Debug)]
 pub struct Memory(Arc<Stretch>);
 
@@ -26,8 +29,7 @@ struct Stretch {
 
 impl Memory {
     /// Takes `size` bytes (rounded up to pages) from the pool, at a multiple of 2 MiB where it is that large, so that
-    /// large pages can map it. It is as zero as the pool was when the parent handed it over; what was used since is
-    /// zeroed. `None` if there is no such stretch.
+    /// large pages can map it. It is zero. `None` if there is no such stretch.
     pub fn allocate(size: u64) -> Option<Self> {
         let alignment = if size >= LARGE_PAGE_SIZE { LARGE_PAGE_SIZE } else { 0 };
         Self::take(size, alignment)
@@ -35,7 +37,14 @@ impl Memory {
 
     #[cfg(target_os = "none")]
     fn take(size: u64, alignment: u64) -> Option<Self> {
-        let range = crate::libc::pool::pool().allocate(size, alignment)?;
+        let (range, is_zero) = {
+            let mut pool = crate::libc::pool::pool();
+            (pool.allocate(size, alignment)?, pool.is_zero)
+        };
+        if !is_zero {
+            // SAFETY: the pool's memory is mapped, and nobody else has this stretch.
+            unsafe { zero(range.start, range.size as usize) };
+        }
         Some(Self(Arc::new(Stretch { start: range.start, size: range.size })))
     }
 
@@ -117,10 +126,14 @@ impl Memory {
 
 impl Drop for Stretch {
     fn drop(&mut self) {
-        // SAFETY: the stretch is mapped and this was the last handle.
-        unsafe { zero(self.start, self.size as usize) };
         #[cfg(target_os = "none")]
-        crate::libc::pool::pool().free(crate::startup::Memory { start: self.start, size: self.size });
+        {
+            if crate::libc::pool::pool().is_zero {
+                // SAFETY: the stretch is mapped and this was the last handle.
+                unsafe { zero(self.start, self.size as usize) };
+            }
+            crate::libc::pool::pool().free(crate::startup::Memory { start: self.start, size: self.size });
+        }
         #[cfg(not(target_os = "none"))]
         if let Some(layout) = host_layout(self.size, LARGE_PAGE_SIZE) {
             // SAFETY: `take` allocated the stretch with the same layout.
