@@ -50,6 +50,9 @@ const EXPLAINED: &[(&str, &str)] = &[
     ("linux.boot.nested", "Linux inside the nester, kernel entry to first user instruction"),
     ("linux.boot.bare", "the same kernel on the bare host"),
     ("linux.boot.ratio", "Linux inside the nester / on the bare host"),
+    ("linux.boot.console.nested", "the same, with all messages on the console"),
+    ("linux.boot.console.bare", "the same kernel on the bare host"),
+    ("linux.boot.console.ratio", "Linux inside the nester / on the bare host"),
 ];
 
 /// The measurement that a line of a measured program reports, if it reports one.
@@ -92,12 +95,13 @@ impl Report {
         self.measures.iter().find(|measure| measure.name == name)
     }
 
-    /// Adds how much slower Linux boots inside the nester, once both boots are measured.
-    pub fn add_boot_ratio(&mut self) {
-        if let (Some(nested), Some(bare)) = (self.get("linux.boot.nested"), self.get("linux.boot.bare")) {
+    /// Adds how much slower Linux boots inside the nester, once both boots called `name` are measured.
+    pub fn add_boot_ratio(&mut self, name: &str) {
+        let boot = |which: &str| self.get(&format!("{name}.{which}"));
+        if let (Some(nested), Some(bare)) = (boot("nested"), boot("bare")) {
             let (value, samples) = (nested.value / bare.value, nested.samples);
             let ratio =
-                Measure { name: "linux.boot.ratio".into(), value, unit: "ratio".into(), transitions: 0.0, samples };
+                Measure { name: format!("{name}.ratio"), value, unit: "ratio".into(), transitions: 0.0, samples };
             self.measures.push(ratio);
         }
     }
@@ -148,7 +152,7 @@ mod tests {
         let lines = ["measure linux.boot.nested 150000 0 1", "measure linux.boot.bare 100000 0 1"];
         let measures = lines.iter().map(|line| parse_line(line, "instructions").unwrap()).collect();
         let mut report = Report { host: "Bochs".into(), unit: "instructions".into(), measures };
-        report.add_boot_ratio();
+        report.add_boot_ratio("linux.boot");
         assert_eq!(report.get("linux.boot.ratio").unwrap().value, 1.5);
         assert_eq!(serde_json::from_str::<Report>(&report.json().unwrap()).unwrap(), report);
         assert!(report.table().contains("linux.boot.ratio"));

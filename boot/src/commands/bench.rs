@@ -74,9 +74,11 @@ pub fn bench(arguments: &BenchArgs) -> Result<()> {
         unit: bench.unit.to_owned(),
         measures: bench.operations()?,
     };
-    report.measures.push(bench.linux_nested()?);
-    report.measures.push(bench.linux_bare(&bytes)?);
-    report.add_boot_ratio();
+    for (name, append) in [("linux.boot", bench.append.clone()), ("linux.boot.console", without_quiet(&bench.append))] {
+        report.measures.push(bench.linux_nested(name, &append)?);
+        report.measures.push(bench.linux_bare(name, &append, &bytes)?);
+        report.add_boot_ratio(name);
+    }
     println!("\n{}", report.table());
     if let Some(output) = output {
         let json = report.json().or_failure(FailureKind::Failed, "the report")?;
@@ -115,6 +117,11 @@ fn append(kind: HostKind) -> Result<String> {
         HostKind::Bochs => format!("{common} tsc_early_khz={}", Bochs::find()?.ips() / 1000),
         HostKind::Kvm => common,
     })
+}
+
+/// The same, with everything that Linux has to say on its console: what users see.
+fn without_quiet(append: &str) -> String {
+    append.split(' ').filter(|&word| word != "quiet").collect::<Vec<_>>().join(" ")
 }
 
 /// A tick, and the VM transitions up to it if they are known.
@@ -173,15 +180,15 @@ impl Bench {
 
     /// Measures the boot of Linux inside the machine nester. Its transitions
     /// are counted up to the guest's power-off, which follows at once.
-    fn linux_nested(&self) -> Result<Measure> {
-        let linux = Start::linux("linux", LINUX_MEMORY, "vmlinuz", Some("initrd"), &self.append)?;
+    fn linux_nested(&self, name: &str, append: &str) -> Result<Measure> {
+        let linux = Start::linux("linux", LINUX_MEMORY, "vmlinuz", Some("initrd"), append)?;
         let image = Image::nestor(&self.binaries)?
             .program("machine", self.binaries.get("machine")?)
             .file("vmlinuz", self.kernel.as_path())
             .file("initrd", self.initrd.as_path())
             .system(&System::default().start(linux));
-        let mut host = self.boot(&image, "linux-nested")?;
-        let step = progress::step("booting Linux inside the nester");
+        let mut host = self.boot(&image, &format!("{name}.nested"))?;
+        let step = progress::step(&format!("{name}: booting Linux inside the nester"));
         let deadline = Instant::now() + BOOT_TIMEOUT;
         let entry = wait_for(&mut host, GUEST_STARTS, deadline)?;
         let first = wait_for(&mut host, FIRST_INSTRUCTION, deadline)?;
@@ -190,34 +197,34 @@ impl Bench {
             (Some(before), Some(after)) => after.saturating_sub(before),
             _ => 0,
         };
-        let measure = self.measure("linux.boot.nested", entry, first, transitions);
+        let measure = self.measure(format!("{name}.nested"), entry, first, transitions);
         step.done(format_args!("{} {}", measure.value, self.unit));
         Ok(measure)
     }
 
     /// Measures the boot of Linux on the bare host machine, where there are no
     /// VM transitions.
-    fn linux_bare(&self, kernel: &[u8]) -> Result<Measure> {
+    fn linux_bare(&self, name: &str, append: &str, kernel: &[u8]) -> Result<Measure> {
         let probe = entry_probe::probe(kernel).or_failure(FailureKind::Usage, "the kernel")?;
-        let entry = self.bare(probe.into(), "linux-bare-entry", entry_probe::MARK, "finding when GRUB enters Linux")?;
-        let kernel = kernel.to_vec().into();
-        let first = self.bare(kernel, "linux-bare", FIRST_INSTRUCTION, "booting Linux on the bare host machine")?;
-        Ok(self.measure("linux.boot.bare", entry, first, 0))
+        let entry = self.bare(&format!("{name}.entry"), append, probe.into(), entry_probe::MARK)?;
+        let name = format!("{name}.bare");
+        let first = self.bare(&name, append, kernel.to_vec().into(), FIRST_INSTRUCTION)?;
+        Ok(self.measure(name, entry, first, 0))
     }
 
     /// Boots `kernel` with GRUB and gives the moment that it prints.
-    fn bare(&self, kernel: Content, name: &str, mark: &str, what: &str) -> Result<Moment> {
-        let image = Image::linux(kernel, Some(self.initrd.as_path()), &self.append);
+    fn bare(&self, name: &str, append: &str, kernel: Content, mark: &str) -> Result<Moment> {
+        let image = Image::linux(kernel, Some(self.initrd.as_path()), append);
         let mut host = self.boot(&image, name)?;
-        let step = progress::step(what);
+        let step = progress::step(&format!("{name}: booting on the bare host machine"));
         let moment = wait_for(&mut host, mark, Instant::now() + BOOT_TIMEOUT)?;
         step.done(format_args!("tick {}", moment.tick));
         Ok(moment)
     }
 
-    fn measure(&self, name: &str, from: Moment, to: Moment, transitions: u64) -> Measure {
+    fn measure(&self, name: String, from: Moment, to: Moment, transitions: u64) -> Measure {
         Measure {
-            name: name.to_owned(),
+            name,
             value: to.tick.saturating_sub(from.tick) as f64,
             unit: self.unit.to_owned(),
             transitions: transitions as f64,
@@ -259,6 +266,11 @@ fn hexadecimal_after(line: &str, mark: &str) -> Option<u64> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn quiet_is_one_word() {
+        assert_eq!(without_quiet("console=ttyS0 quiet quieter=1 mem=9M"), "console=ttyS0 quieter=1 mem=9M");
+    }
 
     #[test]
     fn ticks_are_found_in_lines() {
