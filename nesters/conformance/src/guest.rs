@@ -1,28 +1,20 @@
 //! Micro-guests: a machine Space with 2 MiB of memory and a virtual CPU in 64-bit mode, ring 0.
 
-use protocols::address::PAGE_SIZE;
 use protocols::api::{Rights, SpaceKind};
 use protocols::exception::{MachineExit, MachineReply};
+use protocols::libnest::micro_guest::{self, handler, prepare};
 use protocols::libnest::server::machine;
 use protocols::libnest::{Event, Mapping, Memory, Port, Run, Space, Thread};
 use protocols::policy::Controls;
-use protocols::virtual_cpu::{Groups, Segment, Table, VirtualCpuState, register, segment};
+use protocols::virtual_cpu::{Groups, VirtualCpuState};
+
+pub use protocols::libnest::micro_guest::{CODE, DATA};
 
 use crate::code;
 use crate::harness::{Bench, Exported, Failure, fail};
 
 /// Bytes of memory of a guest, from 0 on.
 pub const SIZE: u64 = 2 << 20;
-/// Its page tables: guest-physical memory from 0 to 1 GiB at the same virtual addresses.
-const TABLES: u64 = 0x1000;
-const DESCRIPTORS: u64 = 0x4000;
-const GATES: u64 = 0x5000;
-const HANDLERS: u64 = 0x6000;
-const STACK: u64 = 0x9000;
-/// Its code.
-pub const CODE: u64 = 0xa000;
-/// Memory that nothing else uses.
-pub const DATA: u64 = 0x1_0000;
 /// Where it has no memory.
 pub const HOLE: u64 = 0x40_0000;
 /// The port whose first write says that the code has come to its end.
@@ -55,15 +47,15 @@ impl Guest {
     pub fn new(bench: &mut Bench, code: &[u8], registers: &[(usize, u64)]) -> Result<Self, Failure> {
         let port = bench.port()?;
         let memory = Memory::allocate(SIZE).ok_or(Failure("no memory".into()))?;
-        prepare(&memory)?;
-        memory.write_bytes(CODE, code)?;
+        prepare(&memory, code)?;
+        memory.write_bytes(handler(0), code::guest_handlers())?;
         let region = Exported::new(&memory)?;
         let space = Space::new(SpaceKind::Machine, ALLOWANCE)?;
         space.set_keeper(&port)?;
         let mapping = Mapping::new(&region, 0, &space, 0, SIZE, Rights::all())?;
         let controls = Controls { cr4_allowed: CR4_ALLOWED, xcr0_allowed: 3, ..Controls::default() };
         space.set_controls(&controls)?;
-        let mut state = long_mode();
+        let mut state = micro_guest::state();
         for &(register, value) in registers {
             state.gpr[register] = value;
         }
@@ -129,47 +121,4 @@ pub fn port(exit: &MachineExit) -> Option<u16> {
 /// The vector whose handler an exit is of.
 pub fn vector(exit: &MachineExit) -> Option<u16> {
     port(exit).filter(|port| (VECTOR_PORTS..VECTOR_PORTS + 256).contains(port)).map(|port| port - VECTOR_PORTS)
-}
-
-/// Fills in page tables, descriptors, gates and handlers.
-fn prepare(memory: &Memory) -> Result<(), Failure> {
-    const PRESENT_WRITABLE: u64 = 3;
-    const LARGE: u64 = 0x80;
-    memory.write(TABLES, &((TABLES + PAGE_SIZE) | PRESENT_WRITABLE))?;
-    memory.write(TABLES + PAGE_SIZE, &((TABLES + 2 * PAGE_SIZE) | PRESENT_WRITABLE))?;
-    for index in 0..512u64 {
-        memory.write(TABLES + 2 * PAGE_SIZE + index * 8, &(index << 21 | LARGE | PRESENT_WRITABLE))?;
-    }
-    // Null, 64-bit code, data.
-    for (index, descriptor) in [0, 0x00af_9b00_0000_ffff, 0x00cf_9300_0000_ffffu64].iter().enumerate() {
-        memory.write(DESCRIPTORS + index as u64 * 8, descriptor)?;
-    }
-    for vector in 0..256 {
-        let handler = HANDLERS + vector * 16;
-        // An interrupt gate to selector 8 (Intel SDM vol. 3A, figure 7-8); handlers lie below 64 KiB.
-        memory.write(GATES + vector * 16, &(handler | 8 << 16 | 0x8e00 << 32))?;
-    }
-    memory.write_bytes(HANDLERS, code::guest_handlers())?;
-    Ok(())
-}
-
-/// A virtual CPU in 64-bit mode at the start of the code.
-fn long_mode() -> VirtualCpuState {
-    const UNUSABLE: Segment = Segment { base: 0, limit: 0, access: Segment::UNUSABLE, selector: 0 };
-    let data = Segment { base: 0, limit: u32::MAX, access: 0xc093, selector: 0x10 };
-    let mut state = VirtualCpuState::zeroed();
-    state.rip = CODE;
-    state.gpr[register::RSP] = STACK;
-    state.segments = [data; 8];
-    state.segments[segment::CS] = Segment { base: 0, limit: u32::MAX, access: 0xa09b, selector: 8 };
-    state.segments[segment::LDTR] = UNUSABLE;
-    state.segments[segment::TR] = Segment { base: 0, limit: 0x67, access: 0x8b, selector: 0 };
-    state.gdtr = Table { base: DESCRIPTORS, limit: 23 };
-    state.idtr = Table { base: GATES, limit: 0xfff };
-    // PE, ET, NE, WP, PG; PAE; LME and LMA.
-    state.cr0 = 0x8001_0031;
-    state.cr3 = TABLES;
-    state.cr4 = 0x20;
-    state.efer = 0x500;
-    state
 }

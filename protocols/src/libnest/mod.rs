@@ -9,6 +9,7 @@
 //! | [`server`] | receiving and answering messages | no |
 //! | [`image`] | what an ELF file asks for | no |
 //! | [`child`] | building and ending native children | no |
+//! | [`micro_guest`] | memory and state of a guest of a few instructions | no |
 //!
 //! **What makes sharing memory safe.** Rust assumes that nothing changes memory behind a reference. A nester's
 //! children change their memory at any time. So memory that a [`Region`] exports for writing is always a [`Memory`],
@@ -18,6 +19,7 @@
 pub mod child;
 pub mod image;
 pub mod memory;
+pub mod micro_guest;
 pub mod objects;
 pub mod place;
 pub mod server;

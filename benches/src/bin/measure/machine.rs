@@ -1,4 +1,4 @@
-//! Measurements with a machine: a virtual CPU in 64-bit mode, with one page of code and identity-mapped memory.
+//! Measurements with a machine: a micro-guest, whose exits are served here.
 
 use crate::code;
 use crate::native::Places;
@@ -9,23 +9,16 @@ use protocols::libc::system_call;
 use protocols::libc::time::transitions;
 use protocols::libnest::server::{self, Event};
 use protocols::libnest::{
-    Mapping, Memory, Port, Region, Result, Rights, Run, Server, Space, SpaceKind, Status, Thread,
+    Mapping, Memory, Port, Region, Result, Rights, Run, Server, Space, SpaceKind, Status, Thread, micro_guest,
 };
 use protocols::policy::{Controls, CpuidEntry, MsrEntry};
-use protocols::virtual_cpu::register::{R15, RBP, RBX, RSP};
-use protocols::virtual_cpu::{Groups, Segment, Table, VirtualCpuState, exit_reason, segment};
+use protocols::virtual_cpu::register::{R15, RBP, RBX};
+use protocols::virtual_cpu::{Groups, VirtualCpuState, exit_reason};
 
 const MEMORY: u64 = 0x20_0000;
-const PML4: u64 = 0x1000;
-const PDPT: u64 = 0x2000;
-const DESCRIPTORS: u64 = 0x3000;
-const INTERRUPTS: u64 = 0x4000;
-const HANDLER: u64 = 0x5000;
-const CODE: u64 = 0x6000;
-const RESULTS: u64 = 0x7000;
-const STACK_END: u64 = 0x9000;
+const RESULTS: u64 = micro_guest::DATA;
 const TOUCHED: u64 = 0x80_0000;
-const VECTOR: u64 = 0x40;
+const VECTOR: u8 = 0x40;
 const CONSTANT_MSR: u64 = 0x17;
 const SERVED_MSR: u64 = 0x1b;
 const ALLOWANCE: u64 = 160;
@@ -40,7 +33,7 @@ struct Guest {
     _mapping: Mapping,
 }
 
-/// What a served exit is answered with.
+/// The port of an exit (Intel SDM vol. 3C, table 28-5).
 fn port_of(qualification: u64) -> u16 {
     (qualification >> 16) as u16
 }
@@ -64,56 +57,27 @@ impl Guest {
             ..Controls::default()
         })?;
         let thread = Thread::virtual_cpu(&space, &VirtualCpuState::zeroed(), Groups::empty())?;
-        let guest = Self { server, space, memory, thread, _port: port, _region: region, _mapping: mapping };
-        guest.build()?;
-        Ok(guest)
+        Ok(Self { server, space, memory, thread, _port: port, _region: region, _mapping: mapping })
     }
 
-    fn write<T: zerocopy::IntoBytes + zerocopy::Immutable>(&self, address: u64, value: T) -> Result<()> {
-        self.memory.write(address, &value).map_err(|_| Status::NoMemory)
-    }
-
-    /// Page tables that map the first GiB onto itself, and a handler for the measured interrupt.
-    fn build(&self) -> Result<()> {
-        self.write(PML4, PDPT | 3)?;
-        self.write(PDPT, 0x83u64)?;
-        self.write(DESCRIPTORS + 8, 0x00af_9b00_0000_ffffu64)?;
-        self.write(DESCRIPTORS + 16, 0x00cf_9300_0000_ffffu64)?;
-        let gate = (HANDLER & 0xffff) | 8 << 16 | 0x8e00 << 32 | (HANDLER >> 16) << 48;
-        self.write(INTERRUPTS + VECTOR * 16, gate)?;
-        self.write(INTERRUPTS + VECTOR * 16 + 8, HANDLER >> 32)?;
-        const IRETQ: [u8; 2] = [0x48, 0xcf];
-        self.memory.write_bytes(HANDLER, &IRETQ).map_err(|_| Status::NoMemory)
-    }
-
-    fn state(&self, r15: u64) -> VirtualCpuState {
-        let mut state = VirtualCpuState::zeroed();
+    fn state(r15: u64) -> VirtualCpuState {
+        let mut state = micro_guest::state();
         state.gpr[RBX] = ITERATIONS;
         state.gpr[RBP] = RESULTS;
-        state.gpr[RSP] = STACK_END;
         state.gpr[R15] = r15;
-        state.rip = CODE;
         state.rflags = 0x202;
-        let data = Segment { base: 0, limit: u32::MAX, access: 0xc093, selector: 16 };
-        state.segments = [data; 8];
-        state.segments[segment::CS] = Segment { base: 0, limit: u32::MAX, access: 0xa09b, selector: 8 };
-        state.segments[segment::LDTR] = Segment { access: Segment::UNUSABLE, ..Segment::default() };
-        state.segments[segment::TR] = Segment { base: 0, limit: 0x67, access: 0x8b, selector: 24 };
-        state.gdtr = Table { base: DESCRIPTORS, limit: 23 };
-        state.idtr = Table { base: INTERRUPTS, limit: 0xfff };
-        state.cr0 = 0x8000_0031;
-        state.cr3 = PML4;
-        state.cr4 = 0x20;
-        state.efer = 0x500;
         state
     }
 
     /// Runs a loop with `r15`; `touch` resolves accesses to memory that is not there.
     fn run(&mut self, code: &[u8], r15: u64, mut touch: impl FnMut(&Space, u64) -> Result<()>) -> Result<Cost> {
-        self.memory.write_bytes(CODE, code).map_err(|_| Status::NoMemory)?;
+        const IRETQ: [u8; 2] = [0x48, 0xcf];
+        let prepared = micro_guest::prepare(&self.memory, code)
+            .and_then(|()| self.memory.write_bytes(micro_guest::handler(VECTOR), &IRETQ));
+        prepared.map_err(|_| Status::NoMemory)?;
         let before = transitions();
         let groups = Groups::VMCS | Groups::GENERAL | Groups::EVENT | Groups::SYSCALL;
-        self.thread.set_state(&self.state(r15), groups, Run::Go)?;
+        self.thread.set_state(&Self::state(r15), groups, Run::Go)?;
         let mut event = self.server.receive(None);
         let result = loop {
             let Event::MachineExit { exit, .. } = event else { break Err(Status::Refused) };
@@ -121,9 +85,11 @@ impl Guest {
             let reply = match exit.reason as u32 {
                 exit_reason::IO => match port_of(exit.qualification) {
                     code::MEASURED_PORT => advance,
-                    code::INTERRUPT_PORT => {
-                        MachineReply { actions: MachineReply::ADVANCE | MachineReply::POST, post: VECTOR, ..advance }
-                    }
+                    code::INTERRUPT_PORT => MachineReply {
+                        actions: MachineReply::ADVANCE | MachineReply::POST,
+                        post: VECTOR.into(),
+                        ..advance
+                    },
                     code::END_PORT => break Ok(()),
                     _ => break Err(Status::Refused),
                 },
