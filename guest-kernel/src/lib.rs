@@ -9,10 +9,35 @@
 //!
 //! # Execution model
 //!
-//! One kernel stack for each CPU, begun anew at each entry; the kernel runs to its end with interrupts off and blocks nowhere. A thread that
-//! has to wait leaves its registers as they were when it made its call; what it waits for is one word ([`thread::Wait`]).
-//! A call that meets a fault in the caller's memory is undone and made again. Everything hangs on one
-//! lock, around [`kernel::Kernel`]; the code under it is free of `unsafe`.
+//! One kernel stack for each CPU, begun anew at each entry; the kernel runs to its end with interrupts off and blocks nowhere.
+//! The entry code stores registers straight into the running thread ([`arch::entry`]) and never returns: each entry ends by
+//! loading the registers of whoever runs next ([`arch::entry::Resume`]). A thread that has to wait leaves its registers as
+//! they were when it made its call; what it waits for is one word ([`thread::Wait`]). A call that meets a fault in the
+//! caller's memory, or that has done a bounded amount of work and is not done, is made again: how far it came stands in the
+//! caller's registers.
+//!
+//! ```text
+//! SYSCALL   -> entry -> fast_path (a call to a server that waits, a reply)        -> ring 3
+//!                    -> calls -> objects, ipc, memory ... -> next_native          -> ring 3
+//! interrupt -> entry -> fault::resolve (a soft fault)                             -> ring 3
+//!                    -> fault, ipc, schedule ...          -> next_native          -> ring 3
+//! next_native: runs virtual CPUs (machine) or waits until a native thread is to run
+//! ```
+//!
+//! Everything hangs on one lock, around [`kernel::Kernel`]; the code under it is free of `unsafe`. With one CPU it is never
+//! waited for. What several CPUs need is laid out for them: what belongs to a CPU (its stack, task state, what it is loaded
+//! with, the running thread, the timer) is named as such in [`kernel::Kernel`] and [`arch`], and moves into a structure of
+//! each CPU; the lock is taken at the entry and given back before ring 3, no code waits while it holds it, and it is the
+//! only one (beside the heap's, which is taken under it and never the other way round). A finer grain is for when
+//! measurements ask for it: the fast path touches a client, a server, a Reference, a Port and a Portset, in this order.
+//!
+//! # What is bounded
+//!
+//! No call works longer, with interrupts off, than its documentation says, whatever its caller has built: walks over what
+//! is derived from memory have a fixed size and empty whole Spaces beyond it ([`memory::hierarchy`]), searches go on in a
+//! repeated call, lists are linked through their members ([`list`]) and need no memory. Linear are: destroying a Space in
+//! its Mappings, Regions and Threads, an object with waiters in their number, ranking a Space above another in the Spaces
+//! derived from it, `cond_broadcast` in the waiters.
 //!
 //! A thread that is stopped while it waits for a Mutex or in a Cond leaves the queue and makes its call again when it goes
 //! on; in a Cond its registers say from the start that it is about to lock.
