@@ -107,20 +107,19 @@ impl<C: VirtualCpu, M: GuestMemory> Exits<C, M> {
     /// Serves an exit at time `now`.
     #[inline]
     pub fn serve(&mut self, exit: &MachineExit, now: u64) -> Action {
-        let mut action = match exit.reason as u32 {
+        let action = match exit.reason as u32 {
             exit_reason::IO if exit.qualification & 1 << 4 == 0 => self.port(exit, now),
             exit_reason::WRMSR => self.write_msr(exit, now),
             reason => self.serve_rarely(reason, exit, now),
         };
-        if let Action::Reply(reply) = &mut action {
-            let vector = self.pc.pending_vector().unwrap_or(0);
-            if vector != self.posted {
-                self.posted = vector;
-                reply.actions |= MachineReply::POST;
-                reply.post = u64::from(vector);
-            }
+        let Action::Reply(mut reply) = action else { return action };
+        let vector = self.pc.pending_vector().unwrap_or(0);
+        if vector != self.posted {
+            self.posted = vector;
+            reply.actions |= MachineReply::POST;
+            reply.post = u64::from(vector);
         }
-        action
+        Action::Reply(reply)
     }
 
     /// Takes note of what an exit tells about the vector posted last. To be called before anything else happens to the PC: what

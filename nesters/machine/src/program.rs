@@ -153,14 +153,12 @@ impl Machine {
             let deadline = earlier(self.exits.pc.next_event(), self.flush_at);
             let event = self.server.reply_and_receive(&reply, deadline);
             let now = time::now();
-            match &event {
-                Event::MachineExit { exit, .. } => self.exits.exited(exit),
-                _ => self.exits.withdraw().map_err(kernel("an interrupt"))?,
-            }
-            if deadline.is_some_and(|deadline| deadline <= now) {
-                self.deadline(now);
-            }
+            let is_late = deadline.is_some_and(|deadline| deadline <= now);
             if let Event::MachineExit { exit, .. } = event {
+                self.exits.exited(&exit);
+                if is_late {
+                    self.deadline(now);
+                }
                 if self.input_waits {
                     self.take_input();
                 }
@@ -174,6 +172,10 @@ impl Machine {
                     self.collect_output(now);
                 }
             } else {
+                self.exits.withdraw().map_err(kernel("an interrupt"))?;
+                if is_late {
+                    self.deadline(now);
+                }
                 if let Event::Notification { .. } = event {
                     self.take_input();
                 }

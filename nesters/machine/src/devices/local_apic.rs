@@ -29,22 +29,28 @@ const LVT_WRITABLE: [u32; 6] = [0x7_00ff, 0x1_07ff, 0x1_07ff, 0x1_a7ff, 0x1_a7ff
 
 /// 256 bits, one for each vector.
 #[derive(Clone, Copy, Debug, Default)]
-struct Vectors([u32; 8]);
+struct Vectors {
+    words: [u32; 8],
+    /// Which words are not zero.
+    used: u32,
+}
 
 impl Vectors {
     fn set(&mut self, vector: u8, value: bool) {
-        let bit = 1 << (vector & 31);
-        let word = &mut self.0[usize::from(vector >> 5)];
+        let (bit, index) = (1 << (vector & 31), usize::from(vector >> 5));
+        let word = &mut self.words[index];
         *word = if value { *word | bit } else { *word & !bit };
+        self.used = self.used & !(1 << index) | u32::from(*word != 0) << index;
     }
 
     fn get(&self, vector: u8) -> bool {
-        self.0[usize::from(vector >> 5)] & 1 << (vector & 31) != 0
+        self.words[usize::from(vector >> 5)] & 1 << (vector & 31) != 0
     }
 
+    #[inline]
     fn highest(&self) -> Option<u8> {
-        let word = self.0.iter().rposition(|&word| word != 0)?;
-        Some((word as u32 * 32 + self.0[word].ilog2()) as u8)
+        let index = self.used.checked_ilog2()?;
+        Some((index * 32 + self.words[index as usize & 7].checked_ilog2()?) as u8)
     }
 }
 
@@ -96,7 +102,7 @@ impl LocalApic {
 
     /// Reads `msr`, one that it [owns](Self::owns).
     pub fn read(&self, msr: u32, now: u64) -> Result<u64, GeneralProtection> {
-        let vectors = |vectors: &Vectors, first: u32| u64::from(vectors.0[(msr - first) as usize & 7]);
+        let vectors = |vectors: &Vectors, first: u32| u64::from(vectors.words[(msr - first) as usize & 7]);
         Ok(match msr {
             BASE => BASE_VALUE,
             TSC_DEADLINE => self.fires.filter(|_| self.is_deadline()).unwrap_or(0),
@@ -295,6 +301,20 @@ impl LocalApic {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn the_highest_vector_is_that_of_a_set(steps in prop::collection::vec((any::<u8>(), any::<bool>()), 0..200)) {
+            let (mut vectors, mut model) = (Vectors::default(), alloc::collections::BTreeSet::new());
+            for (vector, value) in steps {
+                vectors.set(vector, value);
+                if value { model.insert(vector) } else { model.remove(&vector) };
+                prop_assert_eq!(vectors.highest(), model.last().copied());
+                prop_assert_eq!(vectors.get(vector), value);
+            }
+        }
+    }
 
     fn enabled() -> LocalApic {
         let mut apic = LocalApic::new(Clock::new(1_000_000_000), 2);
