@@ -2,6 +2,9 @@
 //!
 //! Every measurement runs its loop once to warm up, then once measured; the cost of the loop around the operation,
 //! measured the same way, is taken off.
+//!
+//! 16 MiB of memory suffice, and the allowance of kernel memory that comes with them: 1000 Mappings take 94 frames, the
+//! children 224. 4 MiB do not, since a machine's memory begins at a multiple of 2 MiB.
 #![cfg_attr(target_os = "none", no_std, no_main)]
 
 #[cfg(target_os = "none")]
