@@ -7,7 +7,7 @@ use crate::arena::Id;
 use crate::kernel::Kernel;
 use crate::objects::{Port, Portset};
 use crate::thread::{Thread, Wait, copy_words, set_words};
-use protocols::api::{MessageKind, Status};
+use protocols::api::{MessageKind, Side, Status};
 use protocols::exception::MESSAGE_WORDS;
 use protocols::virtual_cpu::register::R15;
 
@@ -74,7 +74,7 @@ impl Kernel {
 
     /// Lets a client wait until a server receives from the Port.
     #[inline(never)]
-    fn wait_for_server(&mut self, client: Id<Thread>, port_id: Id<Port>, kind: MessageKind) {
+    pub fn wait_for_server(&mut self, client: Id<Thread>, port_id: Id<Port>, kind: MessageKind) {
         if let Some(thread) = self.objects.threads.get_mut(client) {
             thread.sending = kind;
             thread.wait = Wait::Server(port_id);
@@ -157,14 +157,19 @@ impl Kernel {
         } else {
             let Some(client_id) = port.clients.pop_front(&mut objects.threads) else { return false };
             let Some((client, server)) = objects.threads.pair_mut(client_id, server_id) else { return false };
-            client.wait = Wait::for_reply(client.sending, server_id);
-            let words = server.receiving(alias, client.sending);
-            match client.sending {
-                MessageKind::Call => copy_words(client.gpr(), words),
-                _ => set_words(&client.message, words),
+            if client.sending == MessageKind::Connection {
+                self.accept(client_id, server_id, alias, Side::Server);
+            } else {
+                client.wait = Wait::for_reply(client.sending, server_id);
+                let words = server.receiving(alias, client.sending);
+                match client.sending {
+                    MessageKind::Call => copy_words(client.gpr(), words),
+                    _ => set_words(&client.message, words),
+                }
+                server.client = Some(client_id);
             }
-            server.client = Some(client_id);
         }
+        let Some(port) = self.objects.ports.get(id) else { return true };
         let more = port.line_fired || port.notification != 0 || port.clients.first().is_some();
         if more {
             self.pend(id);
@@ -211,7 +216,10 @@ impl Kernel {
         let threads = &mut self.objects.threads;
         let Some(server) = threads.get_mut(server_id) else { return Err(Status::Disconnected) };
         let Some(client_id) = server.client.take() else {
-            let line = server.line.take().ok_or(Status::Disconnected)?;
+            let Some(line) = server.line.take() else {
+                self.disconnect(server_id, Side::Server);
+                return Err(Status::Disconnected);
+            };
             apic::unmask_line(line);
             return Ok(None);
         };
@@ -247,7 +255,9 @@ impl Kernel {
         if let Some(line) = thread.line.take() {
             apic::unmask_line(line);
         }
-        if let Some(client) = thread.client.take()
+        let client = thread.client.take();
+        self.disconnect(server, Side::Server);
+        if let Some(client) = client
             && self.objects.threads.get(client).is_some_and(|client| client.wait.is_for_reply_of(server))
         {
             self.fail_client(client);
@@ -263,10 +273,12 @@ impl Kernel {
     pub fn fail_client_because(&mut self, id: Id<Thread>, reason: &str) {
         let Some(client) = self.objects.threads.get_mut(id) else { return };
         let is_calling = client.is_calling();
+        let connects = matches!(client.wait, Wait::Server(_)) && client.sending == MessageKind::Connection;
         client.wait = Wait::Nothing;
         client.keeper_since = 0;
         if is_calling {
-            client.finish(Status::InvalidDestination as u64);
+            let status = if connects { Status::ConnectInvalid } else { Status::InvalidDestination };
+            client.finish(status as u64);
             self.make_ready(id);
         } else {
             client.stopped = true;
@@ -290,7 +302,7 @@ impl Kernel {
                 }
             }
             Wait::Mutex(_) | Wait::Cond(_) => {}
-            Wait::Reply(_) | Wait::Keeper(_) | Wait::Interrupt | Wait::Nothing => {}
+            Wait::Reply(_) | Wait::Keeper(_) | Wait::Connection(_) | Wait::Interrupt | Wait::Nothing => {}
         }
     }
 }

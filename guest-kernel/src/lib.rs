@@ -63,6 +63,7 @@ pub mod arch;
 pub mod arena;
 pub mod boot;
 pub mod calls;
+pub mod connection;
 pub mod fast_path;
 pub mod fault;
 pub mod ipc;

@@ -247,6 +247,7 @@ impl Kernel {
     fn destroy_thread(&mut self, id: Id<Thread>) {
         self.unready(id);
         self.stop_waiting(id);
+        self.break_connections(id);
         self.abandon_client(id);
         self.destroy_virtual_cpu(id);
         self.objects.threads.remove(id);
@@ -263,6 +264,7 @@ impl Kernel {
             }
             self.unready(thread_id);
             self.stop_waiting(thread_id);
+            self.break_connections(thread_id);
             self.abandon_client(thread_id);
             self.destroy_virtual_cpu(thread_id);
             if let Some(thread) = self.objects.threads.get_mut(thread_id) {

@@ -3,10 +3,11 @@
 use crate::arch::View;
 use crate::arch::entry::{Registers, SYSTEM_CALL, WHOLE};
 use crate::arena::Id;
+use crate::connection::Ends;
 use crate::machine::VirtualCpu;
 use crate::memory::hierarchy::Space;
 use crate::objects::{Cond, Link, Mutex, Port, Portset};
-use protocols::api::{MessageKind, NativeState, Status};
+use protocols::api::{MessageKind, NativeState, Side, Status};
 use protocols::exception::MESSAGE_WORDS;
 use protocols::virtual_cpu::register::{R8, R10, R12, R13, R14, R15, RAX, RDI, RDX, RSI, RSP};
 
@@ -23,6 +24,8 @@ pub enum Wait {
     Reply(Id<Thread>),
     /// For the reply of the thread that received what the kernel sent on its behalf.
     Keeper(Id<Thread>),
+    /// For its peer, in a call on its connection on this side.
+    Connection(Side),
     /// For an interrupt: a virtual CPU after HLT.
     Interrupt,
     /// For a Mutex.
@@ -100,6 +103,8 @@ pub struct Thread {
     pub keeper_since: u64,
     /// It is in the list of threads with deadlines.
     pub timed: bool,
+    /// Its ends of reliable connections.
+    pub ends: Ends,
     /// The Space and address in which it was created, or in which it was told that it lies; 0 if it lies elsewhere.
     pub home: (Id<Space>, u64),
     /// The Mutex that it locks again when it wakes in a Cond.
@@ -146,6 +151,7 @@ impl Thread {
             deadline: 0,
             keeper_since: 0,
             timed: false,
+            ends: Ends::default(),
             home,
             mutex: None,
         }
@@ -245,11 +251,11 @@ impl Thread {
         self.returning()[RAX] = status;
     }
 
-    /// Whether it calls, and its call has not been replied to.
+    /// Whether it is in a call of its own that ends when somebody answers.
     pub fn is_calling(&self) -> bool {
         match self.wait {
-            Wait::Reply(_) => true,
-            Wait::Server(_) => self.sending == MessageKind::Call,
+            Wait::Reply(_) | Wait::Connection(_) => true,
+            Wait::Server(_) => matches!(self.sending, MessageKind::Call | MessageKind::Connection),
             Wait::Message(_) | Wait::Keeper(_) | Wait::Mutex(_) | Wait::Cond(_) => false,
             Wait::Nothing | Wait::Interrupt => false,
         }

@@ -47,6 +47,10 @@
 //! Every call is atomic: a call that waits, or that meets a fault in the caller's memory, leaves the caller's registers
 //! as a call about to be made, and is made again from the start when the thread goes on. Calls below say *waits* where they can.
 
+mod transfer;
+
+pub use transfer::{Buffer, ConnectionState, Side, Table, Transfer};
+
 use bitflags::bitflags;
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, TryFromBytes};
 
@@ -304,6 +308,70 @@ pub enum Call {
     IpcWaitReceive = 0xa3,
     /// [`IpcReply`](Call::IpcReply), then [`IpcWaitReceive`](Call::IpcWaitReceive), in one: the main loop of a server. Waits.
     IpcReplyWaitReceive = 0xa4,
+
+    /// *Connects* to the Port of *reference* `rdi`, then *sends* as the [`Transfer`] at `rsi` says. The caller's present connection as
+    /// a client ends first. Steps, roles, results and restart of this and all calls below: see [`Transfer`]. Waits.
+    /// `Ok`, `ConnectInvalid`, `SendDisconnected`, `Alerted`.
+    ClientConnectSend = 0xb0,
+    /// *Connect*, *send*, *over*, *receive*: a whole remote procedure call. Registers as for
+    /// [`ClientConnectSend`](Call::ClientConnectSend). Waits.
+    /// `Ok` or `ReceiveDisconnected` (the server's reply is complete), `MoreData`, `MoreReferences` (it goes on: receive again),
+    /// `ConnectInvalid`, `SendDisconnected`, `OverDisconnected`, `Alerted`.
+    ClientConnectSendOverReceive = 0xb1,
+    /// *Sends* as the [`Transfer`] at `rsi` says. Waits. `Ok`, `SendDisconnected`, `Alerted`.
+    ClientSend = 0xb2,
+    /// *Send*, *over*, *receive*; [`Transfer`] `rsi`. Waits. The results of all three.
+    ClientSendOverReceive = 0xb3,
+    /// *Over*, *receive*; [`Transfer`] `rsi`. Waits. The results of both.
+    ClientOverReceive = 0xb4,
+    /// *Receives* as the [`Transfer`] at `rsi` says. Waits.
+    /// `Ok`, `MoreData`, `MoreReferences`, `ReceiveDisconnected`, `Alerted`.
+    ClientReceive = 0xb5,
+    /// *Ack*, *send*; [`Transfer`] `rsi`. Waits. `Ok`, `AckDisconnected`, `SendDisconnected`, `Alerted`.
+    ClientAckSend = 0xb6,
+    /// *Ack*, *send*, *over*, *receive*; [`Transfer`] `rsi`. Waits. The results of all.
+    ClientAckSendOverReceive = 0xb7,
+    /// Ends the connection, whatever the peer does. Never waits. `Ok`, `Disconnected` (there is none).
+    ClientDisconnect = 0xb8,
+    /// Alerts the peer. Never waits. `Ok`, `Disconnected` (there is no connection).
+    ClientAlert = 0xb9,
+    /// Writes the [`ConnectionState`] of Thread `rdi`'s end on [`Side`] `rsi` to `rdx`, and points Reference `r10` (0: none) at its
+    /// peer. `Ok`, `NotFound` (there is no connection; the state is written).
+    ThreadGetConnection = 0xbd,
+    /// Moves the end on [`Side`] `rdx` of Thread `rdi` to Thread `rsi`, with its role and alert; the peer does not notice. A call that either makes
+    /// on it is interrupted, and repeated from where it stood. So a stopped thread keeps its connection while it is destroyed and recreated, or
+    /// one thread takes part in several. `Ok`, `NotFound` (`rdi` has no such connection), `Refused` (`rsi` has one already).
+    ThreadMoveConnection = 0xbe,
+    /// Makes a connection between client Thread `rdi` and server Thread `rsi`, whose sender is [`Side`] `rdx`; bits 0 and 1 of `r10` say
+    /// whether client and server are alerted: how a connection with both ends is restored. `Ok`, `Refused` (one of them has a connection on that side, or
+    /// they are the same thread).
+    ThreadConnect = 0xbf,
+
+    /// As [`ClientSend`](Call::ClientSend), for the caller's connection as a server.
+    ServerSend = 0xc2,
+    /// As [`ClientSendOverReceive`](Call::ClientSendOverReceive), as a server.
+    ServerSendOverReceive = 0xc3,
+    /// As [`ClientOverReceive`](Call::ClientOverReceive), as a server.
+    ServerOverReceive = 0xc4,
+    /// As [`ClientReceive`](Call::ClientReceive), as a server.
+    ServerReceive = 0xc5,
+    /// As [`ClientAckSend`](Call::ClientAckSend), as a server.
+    ServerAckSend = 0xc6,
+    /// As [`ClientAckSendOverReceive`](Call::ClientAckSendOverReceive), as a server.
+    ServerAckSendOverReceive = 0xc7,
+    /// As [`ClientDisconnect`](Call::ClientDisconnect), as a server.
+    ServerDisconnect = 0xc8,
+    /// As [`ClientAlert`](Call::ClientAlert), as a server.
+    ServerAlert = 0xc9,
+    /// *Waits* on the Portset at `rdi` until the time stamp counter reaches R15 (0: for ever); its connection as a server, and a client that has not been
+    /// replied to, are disconnected. A client that connects is *received* from as the [`Transfer`] at `rsi` says: RDI is the alias of the Port, R15 is
+    /// [`MessageKind::Connection`], and the status that of the *receive*. Any other message ends the call as it ends
+    /// [`IpcWaitReceive`](Call::IpcWaitReceive). Waits.
+    ServerWaitReceive = 0xca,
+    /// *Sends* as the [`Transfer`] at `rsi` says, then [`ServerWaitReceive`](Call::ServerWaitReceive) with the same registers. Waits.
+    ServerSendWaitReceive = 0xcb,
+    /// *Ack*, *send*, then [`ServerWaitReceive`](Call::ServerWaitReceive) with the same registers: the main loop of a server of long messages. Waits.
+    ServerAckSendWaitReceive = 0xcc,
 }
 
 /// What a call returns in RAX.
@@ -334,6 +402,22 @@ pub enum Status {
     Destroyed = 10,
     /// Another thread owns the Mutex.
     Held = 11,
+    /// The Port to connect to does not exist any more.
+    ConnectInvalid = 32,
+    /// The connection ended in a *send*: not everything was received.
+    SendDisconnected = 33,
+    /// The connection ended in a *receive*: where a reply is expected, its normal end.
+    ReceiveDisconnected = 34,
+    /// The connection ended while the caller waited for the roles to change.
+    OverDisconnected = 35,
+    /// The connection ended before the caller became its sender.
+    AckDisconnected = 36,
+    /// There is no room for the bytes that the sender has left.
+    MoreData = 37,
+    /// There is no room for the References that the sender has left.
+    MoreReferences = 38,
+    /// The peer alerted the caller, or was destroyed.
+    Alerted = 39,
 }
 
 /// What a received message is.
@@ -353,6 +437,8 @@ pub enum MessageKind {
     /// A device interrupt: the first word is its line. A level-triggered line stays masked until the reply; edges that come
     /// meanwhile are merged into one.
     Interrupt = 5,
+    /// A client has connected: the receiver is its server now, and goes on with a call on that [connection](Transfer).
+    Connection = 6,
 }
 
 bitflags! {

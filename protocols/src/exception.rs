@@ -83,6 +83,10 @@ pub enum Misuse {
     /// The calling thread has no address of its own by which it could own a Mutex: its Space does not map its Thread
     /// object.
     NoSelf = 12,
+    /// The caller is its connection's receiver.
+    NotSender = 16,
+    /// The caller is its connection's sender.
+    NotReceiver = 17,
 }
 
 /// A message of kind `MachineExit`, to the keeper of a machine Space: what most handlers need. Everything else is

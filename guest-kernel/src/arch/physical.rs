@@ -40,6 +40,15 @@ pub fn write(address: HostPhysical, bytes: &[u8]) -> bool {
     true
 }
 
+/// Copies between two ranges of physical memory, which may overlap. False if one of them is not in the direct map.
+#[must_use]
+pub fn copy(from: HostPhysical, to: HostPhysical, length: usize) -> bool {
+    let Some((source, target)) = pointer(from, length).zip(pointer(to, length)) else { return false };
+    // SAFETY: as in `read`, for both.
+    unsafe { core::ptr::copy(source, target, length) };
+    true
+}
+
 /// Fills `length` bytes with zeroes. False if the range is not in the direct map.
 #[must_use]
 pub fn zero(address: HostPhysical, length: usize) -> bool {

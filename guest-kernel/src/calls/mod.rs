@@ -5,12 +5,14 @@
 
 mod common;
 mod conditions;
+mod connections;
 mod memory_objects;
 mod mutexes;
 mod names;
 mod ports;
 mod spaces;
 mod threads;
+mod transfer;
 mod user_memory;
 
 use crate::arena::Id;
@@ -191,8 +193,12 @@ impl Kernel {
                 self.reply_and_receive(id, portset);
                 return Ok(None);
             }
+            Call::ThreadGetConnection => self.get_connection(caller, a, b, c, d),
+            Call::ThreadMoveConnection => self.move_connection(caller, a, b, c),
+            Call::ThreadConnect => self.connect_threads(caller, a, b, c, d),
             // Answered at the entry, through either door.
             Call::ThreadSelf => return Err(Misuse::UnknownCall.into()),
+            _ => return self.connection_call(id, number),
         };
         done.map(Some)
     }

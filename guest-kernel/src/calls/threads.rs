@@ -25,7 +25,7 @@ impl Kernel {
         }
         let groups = Groups::from_bits(groups).ok_or(Misuse::BadArgument)?;
         let reference = self.optional_reference(caller, space)?;
-        self.interrupt_lock(target);
+        self.interrupt_call(target);
         if let Some(thread) = self.objects.threads.get_mut(target) {
             thread.stopped |= thread.wait == Wait::Nothing;
         }
@@ -82,7 +82,7 @@ impl Kernel {
             return Err(Misuse::NotAligned.into());
         }
         if let Some(space) = new_space.filter(|&space| old_space != Some(space)) {
-            self.interrupt_lock(target);
+            self.interrupt_call(target);
             self.unready(target);
             self.destroy_virtual_cpu(target);
             if let Err(status) = self.create_virtual_cpu(target, space) {
@@ -105,7 +105,7 @@ impl Kernel {
             if !accepted {
                 return Ok(Status::Refused);
             }
-            self.interrupt_lock(target);
+            self.interrupt_call(target);
             if !is_machine && self.objects.threads.get(target).is_some_and(|thread| !thread.needs_keeper()) {
                 self.stop_waiting(target);
             }
@@ -119,7 +119,7 @@ impl Kernel {
             // What it waited for may be over.
             Run::Unchanged => self.resume(target),
             Run::Stop => {
-                self.interrupt_lock(target);
+                self.interrupt_call(target);
                 if let Some(thread) = self.objects.threads.get_mut(target) {
                     thread.stopped = true;
                 }

@@ -11,6 +11,22 @@ use protocols::exception::Misuse;
 use zerocopy::{FromBytes, FromZeros, Immutable, IntoBytes, KnownLayout};
 
 impl Kernel {
+    /// Where up to `length` bytes from `address` on are: the first physical address, and how many from there on.
+    #[inline]
+    pub(super) fn reach(
+        &mut self,
+        space: Id<Space>,
+        address: u64,
+        length: u64,
+        want: Rights,
+    ) -> Result<(HostPhysical, u64), Stop> {
+        match self.window(space, address, want) {
+            Ok(window) if window.device => Err(Misuse::NoRight.into()),
+            Ok(window) => Ok((window.physical(address), length.min(window.end - address))),
+            Err(fault) => Err(Stop::Memory(Unresolved::Fault(fault), address, want)),
+        }
+    }
+
     /// Copies from or to the memory of a Space.
     pub(super) fn copy(
         &mut self,
@@ -23,15 +39,12 @@ impl Kernel {
         let mut done = 0;
         while done < length {
             let here = address.checked_add(done as u64).ok_or(Misuse::BadArgument)?;
-            let window = match self.window(space, here, want) {
-                Ok(window) => window,
-                Err(fault) => return Err(Stop::Memory(Unresolved::Fault(fault), here, want)),
-            };
-            let size = (length - done).min((window.end - here) as usize);
-            if window.device || !part(window.physical(here), done..done + size) {
+            let (physical, size) = self.reach(space, here, (length - done) as u64, want)?;
+            let end = done + size as usize;
+            if !part(physical, done..end) {
                 return Err(Misuse::NoRight.into());
             }
-            done += size;
+            done = end;
         }
         Ok(())
     }
