@@ -34,8 +34,7 @@ impl Kernel {
             }
             Step::Wait => return self.wait_for_client(id),
             Step::Disconnect | Step::Alert => {
-                let is_connected =
-                    if step == Step::Alert { self.alert(id, side) } else { self.disconnect(id, side) };
+                let is_connected = if step == Step::Alert { self.alert(id, side) } else { self.disconnect(id, side) };
                 return Ok(Some(if is_connected { Status::Ok } else { step.disconnected() }));
             }
             Step::Send | Step::Over | Step::Receive | Step::Acknowledge => {}
@@ -122,7 +121,9 @@ impl Kernel {
     /// Lets both ends of a connection go as far as they can. `driver` is the thread whose call is being performed; whether it is to
     /// [wait for the next client](Self::wait_for_client) now. Its peer may have to be [released](Self::release_peer) afterwards.
     fn advance_connection(&mut self, driver: Id<Thread>, side: Side) -> bool {
-        let Some(half) = self.objects.threads.get(driver).and_then(|thread| thread.ends.get(side)) else { return false };
+        let Some(half) = self.objects.threads.get(driver).and_then(|thread| thread.ends.get(side)) else {
+            return false;
+        };
         let mut threads = [driver; 2];
         threads[side.other() as usize] = half.peer;
         let mut joined = Joined { kernel: self, threads, work: WORK, driver: side, serves: false };

@@ -129,12 +129,7 @@ impl Kernel {
         moved
     }
 
-    fn move_references(
-        &mut self,
-        from: &mut Parameters,
-        to: &mut Parameters,
-        work: &mut u64,
-    ) -> Result<Moved, Blame> {
+    fn move_references(&mut self, from: &mut Parameters, to: &mut Parameters, work: &mut u64) -> Result<Moved, Blame> {
         loop {
             let (source, target) = (from.transfer.send_references, to.transfer.receive_references);
             if source.count == 0 {

@@ -183,7 +183,10 @@ fn numbers_are_those_of_the_api() {
     for (call, side) in [(Call::ThreadConnect as u64, Client), (0xc0, Server), (0xc1, Server), (0xba, Client)] {
         assert_eq!(Operation::of(call), None, "{call:#x} {side:?}");
     }
-    assert_eq!((Operation::of(0), Operation::of(0xaf), Operation::of(0xd0), Operation::of(u64::MAX)), (None, None, None, None));
+    assert_eq!(
+        (Operation::of(0), Operation::of(0xaf), Operation::of(0xd0), Operation::of(u64::MAX)),
+        (None, None, None, None)
+    );
     for operation in ALL {
         for side in [Client, Server] {
             if let Some((back, of)) = Operation::of(operation.number(side)) {
@@ -270,7 +273,10 @@ fn roles_change_when_over_meets_ack() {
             assert_eq!(model.waits(Client), Some(OverReceive));
             model.begin(Server, AckSend, b"xy", 0);
         }
-        assert_eq!((model.sender, model.status(Server), model.waits(Client)), (Server, Some(Status::Ok), Some(Receive)));
+        assert_eq!(
+            (model.sender, model.status(Server), model.waits(Client)),
+            (Server, Some(Status::Ok), Some(Receive))
+        );
         assert_eq!(model.end(Client).received, b"xy");
     }
 }
@@ -353,9 +359,8 @@ fn only_one_role_meets_the_other() {
 type Key = (bool, bool, [(Option<u8>, usize, usize, usize, usize); 2]);
 
 fn key(model: &Model) -> Key {
-    let end = |end: &End| {
-        (end.call.map(|call| call as u8), end.left.len(), end.references, end.room, end.reference_room)
-    };
+    let end =
+        |end: &End| (end.call.map(|call| call as u8), end.left.len(), end.references, end.room, end.reference_room);
     (model.sender == Client, model.connected, [end(&model.ends[0]), end(&model.ends[1])])
 }
 

@@ -106,6 +106,29 @@ routines! {
         "syscall",
         "jmp 2b";
 
+    /// Serves clients with long messages at the Portset at RDI for ever, with the parameters and tables at RSI, a quarter of a page that
+    /// is copied from RDX before each call.
+    serve_long_for_ever:
+        "mov rbx, rdi",
+        "mov rbp, rsi",
+        "mov r12, rdx",
+        "mov r13d, 0xca",
+        "2: mov rsi, r12",
+        "mov rdi, rbp",
+        "mov ecx, 128",
+        "rep movsq",
+        "mov rdi, rbx",
+        "mov rsi, rbp",
+        "xor r15d, r15d",
+        "mov eax, r13d",
+        "syscall",
+        // Where there is no client to reply to, it only waits.
+        "mov r13d, 0xca",
+        "mov eax, 0xcc",
+        "cmp r15d, 6",
+        "cmove r13d, eax",
+        "jmp 2b";
+
     /// Micro-guest: a call as the registers say; then a write to port 0x400.
     guest_call: "vmcall", "out 0xf0, al", "hlt";
     /// Micro-guest: CPUID of RAX and RCX; then a write to port 0xf0.

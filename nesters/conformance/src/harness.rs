@@ -100,7 +100,12 @@ impl Bench {
 
     /// A deadline in so many microseconds.
     pub fn microseconds(&self, count: u64) -> Option<u64> {
-        Some(time::now() + time::ticks(count, 1_000_000, self.frequency))
+        Some(time::now() + self.ticks(count))
+    }
+
+    /// So many microseconds in ticks.
+    pub fn ticks(&self, microseconds: u64) -> u64 {
+        time::ticks(microseconds, 1_000_000, self.frequency)
     }
 
     /// Waits for a message. Who was received last is told to stop, where that is possible.

@@ -19,11 +19,11 @@
 //! | module | about | unsafe |
 //! |---|---|---|
 //! | [`harness`] | running tests and judging them | no |
-//! | [`native`] | native children that run a few instructions | no |
+//! | [`native`], [`pair`] | native children that run a few instructions | no |
 //! | [`guest`] | micro-guests | no |
 //! | [`code`] | the instructions that both run | yes: symbols of assembly |
 //! | [`team`] | native children of several threads | no |
-//! | [`objects`], [`mutex`], [`cond`], [`mapping`], [`region`], [`port`], [`space`], [`thread`], [`machine`] | tests, by object | no |
+//! | [`objects`], [`mutex`], [`cond`], [`mapping`], [`region`], [`port`], [`connection`], [`connection_faults`], [`space`], [`thread`], [`machine`] | tests, by object | no |
 //! | [`hostile`] | tests with nonsense | no |
 //! | [`roles`] | misbehaving as a whole | yes: crashing |
 #![cfg_attr(not(test), no_std)]
@@ -33,6 +33,8 @@ extern crate alloc;
 
 pub mod code;
 pub mod cond;
+pub mod connection;
+pub mod connection_faults;
 pub mod guest;
 pub mod harness;
 pub mod hostile;
@@ -41,6 +43,7 @@ pub mod mapping;
 pub mod mutex;
 pub mod native;
 pub mod objects;
+pub mod pair;
 pub mod port;
 pub mod region;
 pub mod roles;
@@ -63,6 +66,8 @@ pub fn run(startup: &'static Startup) -> Outcome {
         mapping::TESTS,
         region::TESTS,
         port::TESTS,
+        connection::TESTS,
+        connection_faults::TESTS,
         space::TESTS,
         thread::TESTS,
         machine::TESTS,

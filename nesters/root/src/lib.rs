@@ -101,9 +101,12 @@ fn serve(startup: &'static Startup) -> Result<Option<alloc::string::String>> {
                 terminal().interrupt(|child| children.input_arrived(child));
                 [0; 8]
             }
-            Event::Notification { .. } | Event::MemoryFault { .. } | Event::MachineExit { .. } | Event::TimedOut => {
-                [0; 8]
-            }
+            // A connection ends when the root nester waits again.
+            Event::Notification { .. }
+            | Event::MemoryFault { .. }
+            | Event::MachineExit { .. }
+            | Event::Connection { .. }
+            | Event::TimedOut => [0; 8],
         };
     }
     Ok(children.failure())

@@ -7,6 +7,7 @@
 //! | [`memory`] | memory that is shared with children, reached by copies only | yes: the copies |
 //! | [`sync`] | data behind a Mutex, Conditions | yes: what the lock protects |
 //! | [`server`] | receiving and answering messages | no |
+//! | [`connection`] | messages of any length, with References | yes: calls that write to borrowed slices |
 //! | [`image`] | what an ELF file asks for | no |
 //! | [`child`] | building and ending native children | no |
 //! | [`micro_guest`] | memory and state of a guest of a few instructions | no |
@@ -17,6 +18,7 @@
 //! program has created, so nothing can be mapped over the program's own memory, and no thread set to run in it.
 
 pub mod child;
+pub mod connection;
 pub mod image;
 pub mod memory;
 pub mod micro_guest;
@@ -26,6 +28,7 @@ pub mod server;
 pub mod sync;
 
 pub use child::NativeChild;
+pub use connection::Exchange;
 pub use memory::Memory;
 pub use objects::{Mapping, Port, Portset, Reference, Region, Space, Thread};
 pub use server::{Event, Server};

@@ -13,9 +13,11 @@
 
 use zerocopy::transmute;
 
+use super::connection::{left, piece, room, single};
 use super::objects::{Port, Portset};
-use crate::api::MessageKind;
+use crate::api::{MessageKind, Status, Transfer};
 use crate::exception::{MachineExit, MachineReply, MemoryFault, NativeException, exception_reply, memory_reply};
+use crate::libc::connection as call;
 use crate::libc::system_call::{self, Message, Received, Result};
 
 /// What was received. `alias` is that of the Port that it came through.
@@ -63,6 +65,17 @@ pub enum Event {
         /// The line.
         line: u64,
     },
+    /// A client has connected, for a message of any length: see [`receive_long`](Server::receive_long). It is disconnected when the
+    /// server waits again.
+    Connection {
+        /// Of the Port.
+        alias: u64,
+        /// Bytes received.
+        length: usize,
+        /// What is to be known of the rest: `Ok` if that was the whole message, and the client waits for the reply; `ReceiveDisconnected` if it
+        /// does not; `MoreData` if there is more than fits, as where nothing was received.
+        status: Status,
+    },
     /// The deadline has passed; the reply is dropped.
     TimedOut,
 }
@@ -78,6 +91,7 @@ impl Event {
             MessageKind::Exception => Self::Exception { alias, exception: transmute!(words) },
             MessageKind::MachineExit => Self::MachineExit { alias, exit: transmute!(words) },
             MessageKind::Interrupt => Self::Interrupt { alias, line: words[0] },
+            MessageKind::Connection => Self::Connection { alias, length: 0, status: Status::MoreData },
         }
     }
 }
@@ -115,6 +129,38 @@ impl Server {
     #[inline(always)]
     pub fn reply_and_receive(&mut self, reply: &Message, deadline: Option<u64>) -> Event {
         Event::decode(system_call::ipc_reply_wait_receive(self.portset.address(), until(deadline), reply))
+    }
+
+    /// [`receive`](Self::receive), with the message of a client that connects in `buffer`.
+    pub fn receive_long(&mut self, buffer: &mut [u8], deadline: Option<u64>) -> Event {
+        self.long(None, buffer, deadline)
+    }
+
+    /// Replies to the client that is connected, then [receives](Self::receive_long). What it has not been heard out about is lost, and
+    /// so is the reply if it does not wait for it.
+    pub fn reply_long_and_receive(&mut self, reply: &[u8], buffer: &mut [u8], deadline: Option<u64>) -> Event {
+        self.long(Some(reply), buffer, deadline)
+    }
+
+    #[allow(unsafe_code)]
+    fn long(&mut self, reply: Option<&[u8]>, buffer: &mut [u8], deadline: Option<u64>) -> Event {
+        let (mut send, mut receive) = (piece(reply.unwrap_or_default()), room(buffer));
+        let mut transfer = Transfer { send: single(&mut send), receive: single(&mut receive), ..Transfer::default() };
+        let (portset, deadline) = (self.portset.address(), until(deadline));
+        // SAFETY: the Buffers are our own, and say where the two slices are.
+        let answered = reply.map(|_| unsafe { call::server_ack_send_wait_receive(portset, deadline, &mut transfer) });
+        let received = match answered {
+            Some(Ok(received)) => Ok(received),
+            Some(Err(Status::TimedOut)) => Err(Status::TimedOut),
+            // The client is gone, or there is none: on to the next. SAFETY: as above.
+            Some(Err(_)) | None => unsafe { call::server_wait_receive(portset, deadline, &mut transfer) },
+        };
+        match received {
+            Ok((Received { alias, kind: MessageKind::Connection, .. }, status)) => {
+                Event::Connection { alias, length: buffer.len() - left(&transfer, &receive), status }
+            }
+            received => Event::decode(received.map(|(received, _)| received)),
+        }
     }
 }
 
