@@ -38,6 +38,8 @@ const EXPLAINED: &[(&str, &str)] = &[
     ("mutex.uncontended", "a program locks and unlocks a Mutex that nobody else wants"),
     ("mutex.contended", "unlocking for a thread that waits, and waiting for it to unlock"),
     ("ipc.call_reply", "IPC call and reply, native child and nester"),
+    ("ipc.oneway", "notification of a waiting thread in another space, to its first instruction"),
+    ("ipc.rpc.4k", "call and reply of 4 KiB each over a connection, native child and nester"),
     ("exit.cpuid.monitor", "CPUID answered by the monitor's table"),
     ("exit.rdmsr.monitor", "RDMSR answered by the monitor's table"),
     ("exit.rdmsr.nester", "RDMSR served by the nester"),

@@ -64,6 +64,15 @@ measured_loop!(/// Locks and unlocks the Mutex at R15.
         "mov eax, 0x16", "mov rdi, r15", "xor esi, esi", "xor edx, edx", "syscall",
         "2: mov rax, r12", "xor ecx, ecx", "lock cmpxchg [r15], rcx", "jz 3f",
         "mov eax, 0x18", "mov rdi, r15", "syscall", "3:"]);
+measured_loop!(/// `ipc_send` of the time to the Reference at R15.
+    ipc_send, "ipc_send", "ud2",
+    ["rdtsc", "shl rdx, 32", "or rax, rdx", "mov rsi, rax", "mov eax, 0xa1", "mov rdi, r15", "syscall"]);
+measured_loop!(/// `client_connect_send_over_receive` to the Reference at R15, with the parameters at R14, of which R13 is a copy.
+    ipc_transact, "ipc_transact", "ud2",
+    ["mov rsi, r13", "mov rdi, r14", "mov ecx, 12", "rep movsq", "mov eax, 0xb1", "mov rdi, r15", "mov rsi, r14", "syscall"]);
+measured_loop!(/// What stands around it.
+    around_transact, "around_transact", "ud2",
+    ["mov rsi, r13", "mov rdi, r14", "mov ecx, 12", "rep movsq", "mov eax, 0xb1", "mov rdi, r15", "mov rsi, r14"]);
 measured_loop!(/// A read of the next page from R15 on.
     native_touch, "native_touch", "ud2", ["mov al, [r15]", "add r15, 4096"]);
 measured_loop!(/// The same without the read.

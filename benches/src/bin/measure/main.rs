@@ -17,6 +17,8 @@ mod machine;
 #[cfg(target_os = "none")]
 mod memory;
 #[cfg(target_os = "none")]
+mod messages;
+#[cfg(target_os = "none")]
 mod native;
 
 #[cfg(target_os = "none")]

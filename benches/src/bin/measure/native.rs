@@ -1,6 +1,6 @@
 //! Measurements with a native child: a thread in a Space of its own.
 
-use crate::code;
+use crate::{code, messages};
 use crate::program::{Cost, ITERATIONS, Printer};
 use alloc::vec::Vec;
 use core::hint::black_box;
@@ -13,16 +13,21 @@ use protocols::libnest::server::{self, Event};
 use protocols::libnest::{
     Mapping, Memory, Mutex, Port, Region, Result, Rights, Server, Space, SpaceKind, Status, Thread, objects,
 };
-use protocols::virtual_cpu::register::{R12, R15, RSP};
+use protocols::virtual_cpu::register::{R12, R13, R14, R15, RSP};
 
-const CODE: u64 = 0x40_0000;
+pub const CODE: u64 = 0x40_0000;
 const RESULTS: u64 = 0x40_1000;
-const REFERENCE: u64 = 0x40_2000;
+/// Where its Reference to its parent lies.
+pub const REFERENCE: u64 = 0x40_2000;
 const MUTEX: u64 = REFERENCE + OBJECT_SIZE;
 const THREADS: [u64; 2] = [REFERENCE + 2 * OBJECT_SIZE, REFERENCE + 3 * OBJECT_SIZE];
 /// Where the code of the second thread lies.
 const PARTNER: u64 = CODE + 0x800;
 const STACK_END: u64 = 0x40_4000;
+/// A page that loops with messages may use, parameters of theirs, and a copy of these.
+pub const MESSAGE: u64 = 0x40_4000;
+pub const PARAMETERS: u64 = REFERENCE + 0x400;
+pub const COPY: u64 = REFERENCE + 0x800;
 const TOUCHED: u64 = 0x80_0000;
 const ALLOWANCE: u64 = 64;
 const RBX: usize = 3;
@@ -30,9 +35,9 @@ const RBP: usize = 5;
 
 /// The child and what its parent holds of it.
 pub struct Child {
-    server: Server,
+    pub server: Server,
     space: Space,
-    memory: Memory,
+    pub memory: Memory,
     thread: Thread,
     port: Port,
     _region: Region,
@@ -40,10 +45,10 @@ pub struct Child {
 }
 
 impl Child {
-    /// A child with four pages of memory, stopped.
+    /// A child with five pages of memory, stopped.
     pub fn new() -> Result<Self> {
         let server = Server::new()?;
-        let memory = Memory::allocate(4 * PAGE_SIZE).ok_or(Status::NoMemory)?;
+        let memory = Memory::allocate(5 * PAGE_SIZE).ok_or(Status::NoMemory)?;
         let region = Region::new(&memory, 0, memory.size(), Rights::all())?;
         let space = Space::new(SpaceKind::Native, ALLOWANCE)?;
         let mapping = Mapping::new(&region, 0, &space, CODE, memory.size(), Rights::all())?;
@@ -64,14 +69,8 @@ impl Child {
 
     /// Runs a loop with `r15`, serving what it asks with `serve`.
     pub fn run(&mut self, code: &[u8], r15: u64, mut serve: impl FnMut(&Space, u64) -> Result<()>) -> Result<Cost> {
-        self.memory.write_bytes(0, code).map_err(|_| Status::NoMemory)?;
-        let mut state = NativeState { rip: CODE, rflags: 2, ..NativeState::default() };
-        state.gpr[RBX] = ITERATIONS;
-        state.gpr[RBP] = RESULTS;
-        state.gpr[RSP] = STACK_END;
-        state.gpr[R15] = r15;
         let before = transitions();
-        self.thread.set_native_state(&state, Run::Go)?;
+        self.go(code, r15)?;
         let mut event = self.server.receive(None);
         loop {
             // Calls are answered with what they bring.
@@ -89,8 +88,23 @@ impl Child {
         }
         let transitions = transitions() - before;
         let _ = system_call::ipc_reply(&server::stop());
-        let (start, end): (u64, u64) = (self.result(0)?, self.result(8)?);
-        Ok(Cost { ticks: end.wrapping_sub(start), transitions })
+        Ok(Cost { ticks: self.ticks()?, transitions })
+    }
+
+    /// Lets a loop begin.
+    pub fn go(&self, code: &[u8], r15: u64) -> Result<()> {
+        self.memory.write_bytes(0, code).map_err(|_| Status::NoMemory)?;
+        let mut state = NativeState { rip: CODE, rflags: 2, ..NativeState::default() };
+        state.gpr[RBX] = ITERATIONS;
+        state.gpr[RBP] = RESULTS;
+        state.gpr[RSP] = STACK_END;
+        (state.gpr[R13], state.gpr[R14], state.gpr[R15]) = (COPY, PARAMETERS, r15);
+        self.thread.set_native_state(&state, Run::Go)
+    }
+
+    /// What the loop that has ended has measured.
+    pub fn ticks(&self) -> Result<u64> {
+        Ok(self.result(8)?.wrapping_sub(self.result(0)?))
     }
 
     fn result(&self, offset: u64) -> Result<u64> {
@@ -186,6 +200,7 @@ pub fn measure(printer: &mut Printer) -> Result<()> {
     printer.print("api.null.syscall", null, empty);
     let call = child.measure(code::ipc_call(), REFERENCE)?;
     printer.print("ipc.call_reply", call, empty);
+    messages::measure(printer, &mut child)?;
 
     let (nothing, lock) = measure_uncontended()?;
     printer.print("mutex.uncontended", lock, nothing);
