@@ -73,12 +73,12 @@ impl Kernel {
     }
 
     /// Whether a thread's parameters say that there is nothing to send.
-    pub(super) fn sends_nothing(&self, sender: Id<Thread>) -> Result<bool, Stop> {
+    pub(super) fn sends_nothing(&mut self, sender: Id<Thread>) -> Result<bool, Stop> {
         let Transfer { send, send_references, .. } = self.parameters(sender)?.transfer;
         Ok(send.count == 0 && send_references.count == 0)
     }
 
-    fn parameters(&self, id: Id<Thread>) -> Result<Parameters, Stop> {
+    fn parameters(&mut self, id: Id<Thread>) -> Result<Parameters, Stop> {
         let thread = self.objects.threads.get(id).ok_or(Misuse::NoObject)?;
         let space = thread.space.ok_or(Misuse::NoObject)?;
         let (place, transfer) = self.entry(space, thread.gpr()[RSI])?;
@@ -87,7 +87,7 @@ impl Kernel {
 
     /// A value in memory that can be written as well, aligned so that it is within one page.
     fn entry<T: FromBytes + FromZeros + IntoBytes + Immutable>(
-        &self,
+        &mut self,
         space: Id<Space>,
         address: u64,
     ) -> Result<(HostPhysical, T), Stop> {
@@ -100,7 +100,7 @@ impl Kernel {
         if physical::read(place, value.as_mut_bytes()) { Ok((place, value)) } else { Err(Misuse::NoRight.into()) }
     }
 
-    fn move_bytes(&self, from: &Parameters, to: &Parameters, work: &mut u64) -> Result<Moved, Blame> {
+    fn move_bytes(&mut self, from: &Parameters, to: &Parameters, work: &mut u64) -> Result<Moved, Blame> {
         let mut source = Stream::new(from, from.transfer.send, offset_of!(Transfer, send), Rights::READ);
         let mut target = Stream::new(to, to.transfer.receive, offset_of!(Transfer, receive), Rights::WRITE);
         let moved = loop {
@@ -161,7 +161,7 @@ impl Stream {
         Self { space: parameters.space, want, place, table, first: None }
     }
 
-    fn next(&mut self, kernel: &Kernel, work: &mut u64) -> Result<Piece, Stop> {
+    fn next(&mut self, kernel: &mut Kernel, work: &mut u64) -> Result<Piece, Stop> {
         while self.table.count > 0 {
             let (_, buffer) = match self.first {
                 Some(first) => first,

@@ -1,7 +1,7 @@
 //! Measurements with a native child: a thread in a Space of its own.
 
-use crate::{code, messages};
 use crate::program::{Cost, ITERATIONS, Printer};
+use crate::{code, messages};
 use alloc::vec::Vec;
 use core::hint::black_box;
 use protocols::address::PAGE_SIZE;
