@@ -430,8 +430,7 @@ fn recreated_in_every_step(bench: &mut Bench) -> Verdict {
         let at = child.thread.address();
         system_call::thread_destroy(at)?;
         system_call::thread_create(at)?;
-        let space = child.space.reference()?;
-        objects::set_native_thread(at, &state, &space, Run::Stop)?;
+        objects::set_native_thread(at, &state, child.space.reference(), Run::Stop)?;
         if moved.is_ok() {
             connection::thread_move_connection(keeping.address(), at, side)?;
         }
@@ -456,11 +455,10 @@ fn restored_from_its_state(bench: &mut Bench) -> Verdict {
     let [client, server] = [Client, Server].map(|side| pair.child(side).thread.address());
     let exported = connection::thread_get_connection(client, Client, 0)?;
     require!(exported, ConnectionState { connected: 1, sends: 1, alerted: 1 });
-    let [client_space, server_space] = [Client, Server].map(|side| pair.child(side).space.reference());
-    for (thread, space) in [(client, client_space?), (server, server_space?)] {
+    for (side, thread) in [(Client, client), (Server, server)] {
         system_call::thread_destroy(thread)?;
         system_call::thread_create(thread)?;
-        objects::set_native_thread(thread, &state, &space, Run::Stop)?;
+        objects::set_native_thread(thread, &state, pair.child(side).space.reference(), Run::Stop)?;
     }
     connection::thread_connect(client, server, Client, [true, false])?;
     pair.child(Client).thread.go()?;
