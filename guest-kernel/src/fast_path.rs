@@ -1,7 +1,7 @@
 //! The short way for the two calls that every RPC consists of: a client that calls a server which waits, and a server that
 //! replies and waits again.
 //!
-//! It does what [`send`](Kernel::send) and [`reply_and_receive`](Kernel::reply_and_receive) do, where all of this holds:
+//! It does what [`send_call`](Kernel::send_call) and [`reply_and_receive`](Kernel::reply_and_receive) do, where all of this holds:
 //! the names were found before, both threads are native and may run, nobody else is involved, there is no deadline.
 //! Everything is checked first; where something does not hold, nothing has changed and the general way is taken. The message
 //! goes from register to register: what the receiver's [`Registers`](crate::arch::entry::Registers) hold in its place does
