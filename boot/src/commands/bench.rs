@@ -188,7 +188,7 @@ impl Bench {
             .file("initrd", self.initrd.as_path())
             .system(&System::default().start(linux));
         let mut host = self.boot(&image, &format!("{name}.nested"))?;
-        let step = progress::step(&format!("{name}: booting Linux inside the nester"));
+        let step = progress::step(format!("{name}: booting Linux inside the nester"));
         let deadline = Instant::now() + BOOT_TIMEOUT;
         let entry = wait_for(&mut host, GUEST_STARTS, deadline)?;
         let first = wait_for(&mut host, FIRST_INSTRUCTION, deadline)?;
@@ -216,7 +216,7 @@ impl Bench {
     fn bare(&self, name: &str, append: &str, kernel: Content, mark: &str) -> Result<Moment> {
         let image = Image::linux(kernel, Some(self.initrd.as_path()), append);
         let mut host = self.boot(&image, name)?;
-        let step = progress::step(&format!("{name}: booting on the bare host machine"));
+        let step = progress::step(format!("{name}: booting on the bare host machine"));
         let moment = wait_for(&mut host, mark, Instant::now() + BOOT_TIMEOUT)?;
         step.done(format_args!("tick {}", moment.tick));
         Ok(moment)
