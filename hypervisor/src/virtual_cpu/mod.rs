@@ -1,7 +1,7 @@
 //! Virtual CPUs: creation, entry, exits, and the groups of state between the shared page and the VMCS.
 //!
 //! What switches where: the VMCS switches segments, control registers, EFER, PAT, SYSENTER registers, DR7 and DEBUGCTL.
-//! The world switch switches the general registers. [`run`] and [`exit`] carry CR2, which no VMCS field holds: it is
+//! The world switch switches the general registers. `run` and [`exit`] carry CR2, which no VMCS field holds: it is
 //! saved at every exit to the kernel and loaded at every entry from there; the kernel's own CR2 is not kept over a run
 //! (a kernel reads it first thing in its page-fault handler). XCR0, x87 to AVX state, DR0 to DR3, DR6 and the SYSCALL
 //! registers are switched by the kernel. EFER and PAT need no exits: the VMCS holds them for each guest, and the

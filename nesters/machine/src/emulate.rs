@@ -1,5 +1,5 @@
 //! Emulates the one instruction that a guest could not execute itself because it touches a device: decoding, addresses and
-//! memory. What instructions do is in [`executor`](crate::executor).
+//! memory. What instructions do is in [`executor`].
 //!
 //! The guest is not trusted: it may change the instruction between the exit and the emulation, so anything may be decoded
 //! here. What the executor does not know becomes an error.
