@@ -1,7 +1,8 @@
-//! The short way for the two calls that every RPC consists of: a client that calls a server which waits, and a server that
-//! replies and waits again.
+//! The short way for the two calls that every RPC consists of, a client that calls a server which waits, and a server that
+//! replies and waits again; and for [notifying](Kernel::fast_send) a server which waits.
 //!
-//! It does what [`send_call`](Kernel::send_call) and [`reply_and_receive`](Kernel::reply_and_receive) do, where all of this holds:
+//! It does what [`send_call`](Kernel::send_call), [`reply_and_receive`](Kernel::reply_and_receive) and
+//! [`announce`](Kernel::announce) do, where all of this holds:
 //! the names were found before, both threads are native and may run, nobody else is involved, there is no deadline.
 //! Everything is checked first; where something does not hold, nothing has changed and the general way is taken. The message
 //! goes from register to register: what the receiver's [`Registers`](crate::arch::entry::Registers) hold in its place does
@@ -9,10 +10,11 @@
 
 use crate::arch::entry::Resume;
 use crate::arena::Id;
+use crate::ipc::first_word;
 use crate::kernel::Kernel;
-use crate::thread::{Thread, Wait};
-use protocols::api::{Call, MessageKind};
-use protocols::virtual_cpu::register::{R15, RAX, RDI};
+use crate::thread::{Thread, Wait, set_words};
+use protocols::api::{Call, MessageKind, Status};
+use protocols::virtual_cpu::register::{R15, RAX, RDI, RSI};
 
 impl Kernel {
     /// Performs the running native thread's call if that can be done the short way.
@@ -79,6 +81,30 @@ impl Kernel {
             portset.servers.push_back(&mut objects.threads, server_id);
         }
         self.current = Some(client_id);
+        self.load_cpu(view, fs_base);
+        Some(resume)
+    }
+    /// Notifies a server that waits, if that can be done the short way: it runs now, the sender goes on afterwards. Not
+    /// with the other two, in which every instruction counts.
+    #[inline(never)]
+    pub fn fast_send(&mut self, sender_id: Id<Thread>, name: u64) -> Option<Resume> {
+        let port = self.quick_port(sender_id, name)?;
+        let objects = &mut self.objects;
+        let port = objects.ports.get(port)?;
+        let portset = objects.portsets.get_mut(port.portset?)?;
+        let server_id = portset.servers.first()?;
+        let (sender, server) = objects.threads.pair_mut(sender_id, server_id)?;
+        // A server that waits has received what there was before.
+        if port.notification != 0 || !server.view.exists() || server.stopped {
+            return None;
+        }
+        portset.servers.take_first(server);
+        server.wait = Wait::Nothing;
+        let bits = sender.registers.gpr[RSI];
+        set_words(&first_word(bits), server.receiving(port.alias, MessageKind::Notification));
+        sender.registers.gpr[RAX] = Status::Ok as u64;
+        let (view, fs_base, resume) = (server.view, server.fs_base, Resume::thread(&server.registers));
+        self.wake_instead_of(sender_id, server_id);
         self.load_cpu(view, fs_base);
         Some(resume)
     }

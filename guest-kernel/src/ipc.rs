@@ -12,7 +12,7 @@ use protocols::exception::MESSAGE_WORDS;
 use protocols::virtual_cpu::register::R15;
 
 /// A message of one word.
-const fn first_word(word: u64) -> [u64; MESSAGE_WORDS] {
+pub const fn first_word(word: u64) -> [u64; MESSAGE_WORDS] {
     [word, 0, 0, 0, 0, 0, 0, 0]
 }
 
@@ -217,7 +217,9 @@ impl Kernel {
         let Some(server) = threads.get_mut(server_id) else { return Err(Status::Disconnected) };
         let Some(client_id) = server.client.take() else {
             let Some(line) = server.line.take() else {
-                self.disconnect(server_id, Side::Server);
+                if server.ends.get(Side::Server).is_some() {
+                    self.disconnect(server_id, Side::Server);
+                }
                 return Err(Status::Disconnected);
             };
             apic::unmask_line(line);

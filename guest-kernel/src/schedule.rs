@@ -122,6 +122,16 @@ impl Kernel {
         self.current = self.pop_ready();
     }
 
+    /// [`wake`](Self::wake) for two threads of which it is known that they may run: `id`, in no queue, and the running one.
+    #[inline(always)]
+    pub fn wake_instead_of(&mut self, current: Id<Thread>, id: Id<Thread>) {
+        if let Some(thread) = self.objects.threads.get_mut(current) {
+            (thread.ready, thread.interrupted) = (true, true);
+        }
+        self.ready.push_front(&mut self.objects.threads, current);
+        self.current = Some(id);
+    }
+
     /// Hands the CPU from the running thread, which waits from now on, to another.
     #[inline]
     pub fn hand_over(&mut self, id: Id<Thread>) {

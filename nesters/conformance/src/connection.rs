@@ -88,7 +88,7 @@ fn each_step_by_itself(bench: &mut Bench) -> Verdict {
     let bytes = pattern(100);
     for (sender, receiver) in [(Client, Server), (Server, Client), (Client, Server)] {
         pair.write(sender, OUT, &bytes)?;
-        let [send, over, send_over, ..] = calls(sender);
+        let [send, over, ..] = calls(sender);
         let [.., receive, ack_send, ack_over] = calls(receiver);
         let room = |at, length| [(IN + at, length)];
         // One send, two receives.
@@ -119,7 +119,6 @@ fn each_step_by_itself(bench: &mut Bench) -> Verdict {
         require!(pair.status(bench, receiver)?, code_of(Status::Ok));
         pair.begin(receiver, ack_over, what)?;
         require!(pair.status(bench, sender)?, code_of(Status::Ok));
-        let _ = send_over;
         // Both are heard out; the receiver waits in over, from which stopping takes it.
         pair.child(receiver).thread.stop()?;
         let state = connection::thread_get_connection(pair.child(receiver).thread.address(), receiver, 0)?;
