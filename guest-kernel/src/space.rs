@@ -43,6 +43,11 @@ impl Space {
         }
     }
 
+    /// Whether threads can run in it.
+    pub fn runs_threads(&self) -> bool {
+        matches!(self.contents, Contents::Native(_) | Contents::Machine(_))
+    }
+
     /// How the CPU sees it, if it is native.
     pub fn view(&self) -> View {
         match &self.contents {

@@ -74,6 +74,9 @@ impl Kernel {
                 None => return Err(Misuse::NullReference.into()),
             },
         };
+        if new_space.is_some_and(|space| !self.objects.spaces.get(space).is_some_and(Space::runs_threads)) {
+            return Ok(Status::Refused);
+        }
         let old_space = self.objects.threads.get(target).and_then(|thread| thread.space);
         if own != 0 && new_space.or(old_space).is_none() {
             return Err(Misuse::BadArgument.into());

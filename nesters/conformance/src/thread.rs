@@ -4,12 +4,12 @@ use protocols::api::{Call, NativeState, OBJECT_SIZE, Run, Status};
 use protocols::exception::{MISUSE, Misuse};
 use protocols::libc::system_call;
 use protocols::libnest::server::{resume, stop};
-use protocols::libnest::{Event, Reference, Thread, objects};
+use protocols::libnest::{Event, Reference, Space, SpaceKind, Thread, objects};
 use protocols::virtual_cpu::register::{R8, RAX, RCX, RDI, RDX, RSI};
 
 use crate::code;
 use crate::harness::{Bench, Test, Verdict, fail, require};
-use crate::native::{Answer, CODE, DATA, HOLE, Native};
+use crate::native::{ALLOWANCE, Answer, CODE, DATA, HOLE, Native};
 
 /// The tests.
 pub const TESTS: &[Test] = &[
@@ -22,6 +22,7 @@ pub const TESTS: &[Test] = &[
     ("thread::keeper_replies_nonsense", keeper_replies_nonsense),
     ("thread::keeper_never_replies", keeper_never_replies),
     ("thread::without_a_keeper", without_a_keeper),
+    ("thread::in_a_space_that_is_gone", in_a_space_that_is_gone),
     ("thread::state_survives", state_survives),
     ("thread::impossible_states", impossible_states),
     ("thread::spinning_threads_are_preempted", spinning_threads_are_preempted),
@@ -102,6 +103,21 @@ fn keeper_changes_registers(bench: &mut Bench) -> Verdict {
     let event = bench.reply(&resume());
     let Answer::Done(state) = child.answer(event)? else { fail!("it did not go on") };
     require!((state.gpr[RAX], state.gpr[R8], state.rip), (31, 0x8888, CODE + 3));
+    Ok(())
+}
+
+/// No thread runs in a Space that does not exist any more; nor does the kernel look for one there.
+fn in_a_space_that_is_gone(bench: &mut Bench) -> Verdict {
+    let mut child = Native::new(bench)?;
+    let space = Space::new(SpaceKind::Native, ALLOWANCE)?;
+    let gone = space.reference().duplicate()?;
+    drop(space);
+    let state = child.thread.native_state()?;
+    let set = objects::set_native_thread(child.thread.address(), &state, &gone, Run::Go);
+    // Lets it run, if it can.
+    let soon = bench.microseconds(500);
+    require!((set, bench.receive_until(soon)), (Err(Status::Refused), Event::TimedOut));
+    require!(child.run(bench, code::divide(), &[])?, Answer::Exception(0, 0));
     Ok(())
 }
 
