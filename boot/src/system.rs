@@ -1,7 +1,7 @@
 //! The text of the `system` boot module: which children the root nester
 //! starts, one per line:
 //!
-//! `start <program> name=<label> memory=<bytes> [file=<name>]... -- <arguments>`
+//! `start <program> name=<label> memory=<bytes> [file=<name>]... [devices] -- <arguments>`
 
 use crate::size::Size;
 use std::fmt;
@@ -13,6 +13,7 @@ pub struct Start {
     name: String,
     memory: Size,
     files: Vec<String>,
+    devices: bool,
     arguments: String,
 }
 
@@ -44,13 +45,20 @@ impl Start {
     /// Starts `program`, labelled `name`, with `memory` for everything it and
     /// its descendants use.
     pub fn new(program: &str, name: &str, memory: Size) -> Result<Self, SystemError> {
-        Ok(Self { program: word(program)?, name: word(name)?, memory, files: Vec::new(), arguments: String::new() })
+        let (program, name) = (word(program)?, word(name)?);
+        Ok(Self { program, name, memory, files: Vec::new(), devices: false, arguments: String::new() })
     }
 
     /// Lets the child read the boot module `file <name>`.
     pub fn file(mut self, name: &str) -> Result<Self, SystemError> {
         self.files.push(word(name)?);
         Ok(self)
+    }
+
+    /// Lets the child use device memory: it is trusted with the whole system.
+    pub fn devices(mut self) -> Self {
+        self.devices = true;
+        self
     }
 
     /// Gives the program its arguments.
@@ -104,6 +112,9 @@ impl fmt::Display for Start {
         for file in &self.files {
             write!(f, " file={file}")?;
         }
+        if self.devices {
+            write!(f, " devices")?;
+        }
         write!(f, " -- {}", self.arguments)
     }
 }
@@ -136,6 +147,12 @@ mod tests {
              memory=536870912 kernel=vmlinuz initrd=initrd append=\"console=ttyS0 quiet\"\n"
         );
         assert_eq!(system.memory(), Size(570_425_344));
+    }
+
+    #[test]
+    fn a_driver() {
+        let start = Start::new("driver", "screen", Size::mib(8)).unwrap().devices().arguments("text").unwrap();
+        assert_eq!(start.to_string(), "start driver name=screen memory=8388608 devices -- text");
     }
 
     #[test]

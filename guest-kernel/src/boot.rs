@@ -5,6 +5,7 @@ use crate::arch::Loaded;
 use crate::arch::physical::{self, Frame};
 use crate::arch::{apic, cpu, descriptor, entry, extended, heap, monitor};
 use crate::arena::Id;
+use crate::devices::{self, INTERRUPT_WINDOW};
 use crate::fault::ChargedTables;
 use crate::kernel::Kernel;
 use crate::memory::frames::FramePool;
@@ -16,6 +17,7 @@ use crate::space::Contents;
 use crate::thread::Thread;
 use crate::{logger, stop};
 use alloc::vec::Vec;
+use core::ops::Range;
 use elf::ElfBytes;
 use elf::abi::{PF_W, PF_X, PT_LOAD};
 use elf::endian::LittleEndian;
@@ -23,8 +25,8 @@ use protocols::address::{HostPhysical, LARGE_PAGE_SIZE, PAGE_SIZE};
 use protocols::api::{self, OBJECT_SIZE, Rights};
 use protocols::boot_info::{self, BootInfo, DIRECT_MAP, RangeKind};
 use protocols::startup::{
-    self, File, MAX_FILES, MAX_RANGES, Memory, OBJECTS_ADDRESS, POOL_ADDRESS, STACK_SIZE, STACK_TOP, STARTUP_ADDRESS,
-    Startup,
+    self, Device, File, MAX_DEVICES, MAX_FILES, MAX_RANGES, Memory, OBJECTS_ADDRESS, POOL_ADDRESS, STACK_SIZE,
+    STACK_TOP, STARTUP_ADDRESS, Startup,
 };
 use protocols::virtual_cpu::register::RDI;
 use zerocopy::{FromBytes, FromZeros, IntoBytes};
@@ -37,6 +39,7 @@ const LEAST_KERNEL_MEMORY: u64 = 16 << 20;
 const MOST_KERNEL_MEMORY: u64 = 1 << 30;
 /// Least RAM that the root nester is given.
 const LEAST_ROOT_MEMORY: u64 = 16 << 20;
+const _: () = assert!((apic::LINES as u64 + MAX_DEVICES as u64) * OBJECT_SIZE <= PAGE_SIZE);
 
 /// A stretch of free RAM, handed out from its end.
 #[derive(Clone, Copy)]
@@ -83,11 +86,12 @@ pub fn start(boot_info: u64) -> Kernel {
     if !extended::initialize() {
         stop(format_args!("this CPU has no XSAVE; the kernel needs it to switch guests' registers"));
     }
-    if let Err(missing) = apic::initialize(info.rsdp) {
-        stop(format_args!(
+    let io_apics = match apic::initialize(info.rsdp) {
+        Ok(io_apics) => io_apics,
+        Err(missing) => stop(format_args!(
             "cannot use the interrupt controllers: {missing:?} is missing; the kernel needs x2APIC, its deadline timer and an ACPI MADT"
-        ));
-    }
+        )),
+    };
     let frequency = apic::time_stamp_frequency();
 
     let free: Vec<Free> = ranges()
@@ -97,6 +101,10 @@ pub fn start(boot_info: u64) -> Kernel {
             Free { start: range.start.next_multiple_of(PAGE_SIZE), end: end & !(PAGE_SIZE - 1) }
         })
         .collect();
+    let mut taken: Vec<_> = ranges().map(|range| range.start..range.start + range.length).collect();
+    taken.extend(io_apics.iter().map(|&address| address..address + PAGE_SIZE));
+    taken.push(INTERRUPT_WINDOW);
+    let devices = devices::stretches(taken, info.direct_map_end, MAX_DEVICES);
     let ram = joined(ranges().map(|range| (range.start, range.start + range.length)).collect());
     let Some(list) = frames.allocate().and_then(Frame::new) else { stop(format_args!("no memory for the kernel")) };
     let kernel_memory = frames.free_count() as u64 * PAGE_SIZE;
@@ -120,7 +128,7 @@ pub fn start(boot_info: u64) -> Kernel {
         kernel_table: HostPhysical::new(cpu::page_table()),
         list,
     };
-    kernel.start_root(info, free, kernel_memory);
+    kernel.start_root(info, free, &devices, kernel_memory);
     log::info!(
         "root nester ..... started, {} us after the monitor",
         (cpu::time() - info.started) / (frequency / 1_000_000).max(1)
@@ -130,7 +138,7 @@ pub fn start(boot_info: u64) -> Kernel {
 
 impl Kernel {
     /// Creates the root nester from the boot module `root`.
-    fn start_root(&mut self, info: &BootInfo, mut free: Vec<Free>, allowance: u64) {
+    fn start_root(&mut self, info: &BootInfo, mut free: Vec<Free>, devices: &[Range<u64>], allowance: u64) {
         let modules = || info.modules.iter().take(info.module_count as usize);
         let Some(module) = modules().find(|module| module.name() == "root") else {
             stop(format_args!("there is no boot module `root`: the image is incomplete"))
@@ -168,6 +176,7 @@ impl Kernel {
             self.place(HostPhysical::new(objects + line as u64 * OBJECT_SIZE), Object::Port(port), root);
             self.lines[line as usize] = Some(port);
         }
+        self.place_devices(physical_space, root, objects, devices, &mut startup);
         free.retain(|range| range.start < range.end);
         for (slot, range) in startup.pool.iter_mut().zip(&free).take(MAX_RANGES) {
             self.show(physical_space, root, range.start, POOL_ADDRESS + range.start, range.end - range.start, all);
@@ -201,6 +210,31 @@ impl Kernel {
         self.make_ready(thread);
     }
 
+    /// Makes a Region for each stretch of device memory, behind the Ports of the interrupt lines. They are Regions of a Space
+    /// that shows nothing else, so that whoever sets them anew reaches no other physical memory.
+    fn place_devices(
+        &mut self,
+        physical_space: Id<Space>,
+        root: Id<Space>,
+        objects: u64,
+        devices: &[Range<u64>],
+        startup: &mut Startup,
+    ) {
+        let rights = Rights::READ | Rights::WRITE;
+        let space = self.objects.spaces.insert(Space::new(Contents::Unbuilt, Account::new(0, None)));
+        for ((slot, stretch), number) in startup.devices.iter_mut().zip(devices).zip(apic::LINES as u64..) {
+            let (start, size) = (stretch.start, stretch.end - stretch.start);
+            self.show(physical_space, space, start, start, size, rights);
+            let region = Region { space: Some(space), start, size, rights, ..Region::default() };
+            let region = self.objects.regions.insert(region);
+            link_region(&mut self.objects.spaces, &mut self.objects.regions, region);
+            let place = number * OBJECT_SIZE;
+            self.place(HostPhysical::new(objects + place), Object::Region(region), root);
+            *slot = Device { region: OBJECTS_ADDRESS + place, start, size };
+            startup.device_count += 1;
+        }
+    }
+
     /// Takes zeroed memory, 4 KiB aligned, from the end of a free stretch.
     fn take(&mut self, free: &mut [Free], size: u64) -> u64 {
         let size = size.next_multiple_of(PAGE_SIZE);
@@ -216,11 +250,11 @@ impl Kernel {
         range.end
     }
 
-    /// Shows a stretch of physical memory in the root nester's Space.
+    /// Shows a stretch of physical memory in a Space.
     fn show(
         &mut self,
         physical_space: Id<Space>,
-        root: Id<Space>,
+        space: Id<Space>,
         start: u64,
         address: u64,
         size: u64,
@@ -234,11 +268,11 @@ impl Kernel {
             ..Region::default()
         });
         link_region(&mut self.objects.spaces, &mut self.objects.regions, region);
-        let (region, space, start) = (Some(region), Some(root), address);
-        let mapping = Mapping { region, space, start, size, rights, ..Mapping::default() };
+        let mapping =
+            Mapping { region: Some(region), space: Some(space), start: address, size, rights, ..Mapping::default() };
         let mapping = self.objects.mappings.insert(mapping);
         link_mapping(&mut self.objects.regions, &mut self.objects.mappings, mapping);
-        if let Some(space) = self.objects.spaces.get_mut(root) {
+        if let Some(space) = self.objects.spaces.get_mut(space) {
             space.mappings.insert(address, mapping);
         }
     }

@@ -64,6 +64,7 @@ pub mod arena;
 pub mod boot;
 pub mod calls;
 pub mod connection;
+pub mod devices;
 pub mod fast_path;
 pub mod fault;
 pub mod ipc;

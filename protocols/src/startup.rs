@@ -8,8 +8,17 @@
 //! each stretch of free RAM). Pool and physical memory behind it are congruent modulo 2 MiB where the parent has it so. Its ELF segments are mapped out
 //! of the pool's end, which [`Startup::pool`] no longer counts.
 //!
+//! # Devices
+//!
 //! The root nester may use every I/O port but those of the interrupt controllers and the interval timer, which are the
-//! kernel's. Device memory is not handed out yet.
+//! kernel's. It holds a Port for each interrupt line, and a Region for each stretch of **device memory**: of the physical
+//! address space below the end of memory, or below 4 GiB where that is more, all that is not memory, but for the interrupt
+//! controllers. Device memory is read and written, never executed, and holds no objects.
+//!
+//! A program that its parent lets use devices finds them at [`DEVICES_ADDRESS`] plus their physical address. What lies
+//! there is not looked into: registers, video memory, firmware, nothing at all (which reads as ones), or the monitor's own
+//! memory, to touch which is an exception of whoever does. Devices that write memory by themselves obey no page table: whoever
+//! may use devices is trusted with the whole system.
 
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
@@ -31,10 +40,14 @@ pub const STACK_SIZE: u64 = 0x4_0000;
 pub const PROGRAM_ADDRESS: u64 = 0x40_0000;
 /// Where a program's pool begins. The root nester's ranges lie at this plus their physical address.
 pub const POOL_ADDRESS: u64 = 0x10_0000_0000;
+/// Device memory lies at this plus its physical address. Nothing else of a program lies above.
+pub const DEVICES_ADDRESS: u64 = 0x4000_0000_0000;
 /// Most stretches of memory handed over.
 pub const MAX_RANGES: usize = 32;
 /// Most files handed over.
 pub const MAX_FILES: usize = 24;
+/// Most stretches of device memory handed over; of more, the largest.
+pub const MAX_DEVICES: usize = 16;
 
 /// A stretch of memory in the program's Space.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
@@ -65,6 +78,26 @@ impl File {
     }
 }
 
+/// A stretch of device memory handed over.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C)]
+pub struct Device {
+    /// In the root nester: address of a Region object of it, the program's to map elsewhere; it appears nowhere yet. 0 in others,
+    /// in whose Space it appears.
+    pub region: u64,
+    /// Its physical address, a multiple of the page size.
+    pub start: u64,
+    /// Length in bytes, a multiple of the page size.
+    pub size: u64,
+}
+
+impl Device {
+    /// Where it appears in the Space of a program that may use it.
+    pub const fn address(&self) -> u64 {
+        DEVICES_ADDRESS + self.start
+    }
+}
+
 /// The start-up page.
 #[derive(Clone, Copy, Debug, FromBytes, IntoBytes, Immutable, KnownLayout)]
 #[repr(C)]
@@ -92,14 +125,16 @@ pub struct Startup {
     pub file_count: u64,
     /// Bytes used of `arguments`.
     pub argument_length: u64,
-    /// Zero.
-    pub reserved: u64,
+    /// How many of `devices` are used.
+    pub device_count: u64,
     /// Memory that is the program's to use, with all rights: zeroed, but in the root nester as the firmware left it.
     pub pool: [Memory; MAX_RANGES],
     /// Files.
     pub files: [File; MAX_FILES],
     /// Arguments: UTF-8 text.
     pub arguments: [u8; 1024],
+    /// Device memory, by address.
+    pub devices: [Device; MAX_DEVICES],
 }
 
 impl Startup {
@@ -110,6 +145,10 @@ impl Startup {
     /// The files of the program.
     pub fn files(&self) -> &[File] {
         &self.files[..(self.file_count as usize).min(MAX_FILES)]
+    }
+    /// The device memory that the program may use.
+    pub fn devices(&self) -> &[Device] {
+        &self.devices[..(self.device_count as usize).min(MAX_DEVICES)]
     }
     /// The arguments of the program, empty if they are not UTF-8.
     pub fn arguments(&self) -> &str {

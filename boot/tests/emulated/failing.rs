@@ -1,7 +1,7 @@
 //! Nesters that fail, beside a machine that must go on: the other nesters, the
 //! kernel and the monitor are unharmed, and root says what happened.
 
-use crate::support::{BOOT, REPLY, built, linux, run, trial};
+use crate::support::{BOOT, REPLY, apart, built, linux, run, trial};
 use anyhow::{Context, Result, ensure};
 use boot::guest::Flavour;
 use boot::initrd::PROMPT;
@@ -29,20 +29,6 @@ const ENDING: &[(&str, &str)] = &[
 /// What the kernel says of a guest whose nester replies nonsense.
 const NONSENSE: &str = " stopped: its keeper's reply makes no sense: ";
 
-/// What the console printed without the kernel's lines, and those. The kernel
-/// does not wait for the line that root is sending: its own stand within it.
-fn apart(printed: &str) -> (String, Vec<&str>) {
-    let mut parts = printed.split("[kernel ] ");
-    let mut others = parts.next().unwrap_or_default().to_owned();
-    let mut of_kernel = Vec::new();
-    for part in parts {
-        let (line, rest) = part.split_once('\n').unwrap_or((part, ""));
-        of_kernel.push(line);
-        others += rest;
-    }
-    (others, of_kernel)
-}
-
 /// Nesters that crash, misuse the API, panic, end, and reply nonsense.
 fn ending() -> Result<()> {
     let built = built()?;
@@ -54,12 +40,12 @@ fn ending() -> Result<()> {
     let console = host.console();
     console.expect(PROMPT, BOOT)?;
     let printed = console.transcript().all();
-    let (printed, of_kernel) = apart(&printed);
+    let (printed, below) = apart(&printed);
     for (role, message) in ENDING {
         let message = format!("[root   ] {message}");
         ensure!(printed.contains(&message), "no `{message}` for the role {role}:\n{printed}");
     }
-    ensure!(of_kernel.iter().any(|line| line.contains(NONSENSE)), "no `{NONSENSE}` in:\n{}", of_kernel.join("\n"));
+    ensure!(below.iter().any(|line| line.contains(NONSENSE)), "no `{NONSENSE}` in:\n{}", below.join("\n"));
     let sum = run(console, "echo sum $((40 + 2))")?;
     ensure!(sum.starts_with("sum 42\n"), "{sum}");
     console.send_line("poweroff")?;

@@ -127,6 +127,21 @@ impl Tool {
     }
 }
 
+/// What the console printed without the lines of kernel and monitor, and those.
+/// These two do not wait for the line that root is sending: their own stand
+/// within it.
+pub fn apart(printed: &str) -> (String, Vec<&str>) {
+    let (mut others, mut below) = (String::new(), Vec::new());
+    let mut rest = printed;
+    while let Some(at) = ["[kernel ] ", "[monitor] "].iter().filter_map(|mark| rest.find(mark)).min() {
+        others += &rest[..at];
+        let (line, after) = rest[at..].split_once('\n').unwrap_or((&rest[at..], ""));
+        below.push(line);
+        rest = after;
+    }
+    (others + rest, below)
+}
+
 /// Runs a command in the guest's shell and gives what it printed. The prompt
 /// must have been read.
 pub fn run(console: &mut Console, command: &str) -> Result<String> {

@@ -3,6 +3,7 @@
 use super::cpu;
 use acpi::madt::{Madt, MadtEntry};
 use acpi::{AcpiHandler, AcpiTables, PhysicalMapping};
+use alloc::vec::Vec;
 use core::ptr::NonNull;
 use core::sync::atomic::{AtomicU64, Ordering};
 use protocols::boot_info::DIRECT_MAP;
@@ -97,8 +98,8 @@ pub fn end_of_interrupt(vector: u8) {
     }
 }
 
-/// Brings the interrupt controllers up, all lines masked.
-pub fn initialize(rsdp: u64) -> Result<(), Missing> {
+/// Brings the interrupt controllers up, all lines masked. Returns the physical addresses of all I/O APICs.
+pub fn initialize(rsdp: u64) -> Result<Vec<u64>, Missing> {
     let cpuid = raw_cpuid::CpuId::new();
     let features = cpuid.get_feature_info().ok_or(Missing::X2Apic)?;
     if !features.has_x2apic() {
@@ -133,10 +134,14 @@ pub fn initialize(rsdp: u64) -> Result<(), Missing> {
     // SAFETY: the monitor found the RSDP where the firmware or the boot loader says it is.
     let tables = unsafe { AcpiTables::from_rsdp(DirectMap, rsdp as usize) }.map_err(|_| Missing::Madt)?;
     let madt = tables.find_table::<Madt>().map_err(|_| Missing::Madt)?;
+    let mut io_apics = Vec::new();
     for entry in madt.get().entries() {
         match entry {
-            MadtEntry::IoApic(io_apic) if io_apic.global_system_interrupt_base == 0 => {
-                IO_APIC.store(io_apic.io_apic_address as u64, Ordering::Relaxed);
+            MadtEntry::IoApic(io_apic) => {
+                io_apics.push(io_apic.io_apic_address as u64);
+                if io_apic.global_system_interrupt_base == 0 {
+                    IO_APIC.store(io_apic.io_apic_address as u64, Ordering::Relaxed);
+                }
             }
             MadtEntry::InterruptSourceOverride(line) if line.global_system_interrupt < LINES as u32 => {
                 let bit = 1 << line.global_system_interrupt;
@@ -151,7 +156,7 @@ pub fn initialize(rsdp: u64) -> Result<(), Missing> {
         }
     }
     (0..LINES).for_each(mask_line);
-    Ok(())
+    Ok(io_apics)
 }
 
 /// Ticks of the time stamp counter in a second: what CPUID says, else measured against the interval timer.

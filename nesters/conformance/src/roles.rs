@@ -13,16 +13,20 @@
 //! | `echo` | writes what is typed to its console, until `.` |
 //! | `nonsense` | replies nonsense to exits of machines, and gives them impossible state; then ends as it should |
 //! | `silent` | takes an exit of a machine and never replies |
+//! | `devices` | reads the firmware's reset vector, reads back what it writes to the screen's text; then ends as it should |
+//! | `touch <address>` | reads the device memory at a hexadecimal physical address |
+//! | `fill <address>` | has the kernel write to the device memory at a hexadecimal physical address |
 //! | `destroy-console` | destroys its console Port, then ends as it should |
 #![allow(unsafe_code)]
 
+use protocols::api::Call;
 use protocols::exception::MachineReply;
 use protocols::libc::console::Console;
-use protocols::libc::{log, system_call};
+use protocols::libc::{device, log, system_call};
 use protocols::libnest::server::machine;
-use protocols::libnest::{Event, Port, Portset, Result, Server};
+use protocols::libnest::{Event, Port, Portset, Result, Server, Space, SpaceKind};
 use protocols::parent::{CONSOLE_PORT, MAX_BYTES, Outcome};
-use protocols::startup::Startup;
+use protocols::startup::{DEVICES_ADDRESS, Startup};
 use protocols::virtual_cpu::register::RCX;
 use protocols::virtual_cpu::{Groups, exit_reason};
 
@@ -61,10 +65,46 @@ pub fn play(startup: &'static Startup) -> Option<Outcome> {
             let _ = system_call::port_destroy(CONSOLE_PORT);
             Some(Outcome::Done)
         }
+        "devices" => Some(if devices(startup).is_ok() { Outcome::Done } else { Outcome::Failed }),
         "nonsense" => Some(if nonsense(startup).is_ok() { Outcome::Done } else { Outcome::Failed }),
         "silent" => Some(if silent(startup).is_ok() { Outcome::Done } else { Outcome::Failed }),
-        _ => None,
+        arguments => {
+            let (role, address) = arguments.split_once(' ')?;
+            let address = u64::from_str_radix(address, 16).ok()?;
+            match role {
+                "touch" => {
+                    device::read_u8(address);
+                    Some(Outcome::Done)
+                }
+                "fill" => Some(if fill(address).is_ok() { Outcome::Done } else { Outcome::Failed }),
+                _ => None,
+            }
+        }
     }
+}
+
+/// Uses device memory as a driver does: the firmware's at the end of 4 GiB, the screen's below the first MiB.
+fn devices(startup: &Startup) -> Verdict {
+    const RESET_VECTOR: u64 = 0xffff_fff0;
+    /// A PC's firmware begins with a far jump.
+    const FAR_JUMP: u8 = 0xea;
+    /// The last cell of the page of text that begins at 0xb8000: below what is seen.
+    const TEXT: u64 = 0xb_8ffe;
+    require!(device::read_u8(RESET_VECTOR), FAR_JUMP);
+    for address in [RESET_VECTOR, TEXT] {
+        let listed =
+            startup.devices().iter().any(|device| (device.start..device.start + device.size).contains(&address));
+        require!(listed, true);
+    }
+    let cell = device::read_u16(TEXT);
+    // On a screen that shows pixels nothing answers there.
+    if cell != u16::MAX {
+        let other = cell ^ 0x0101;
+        device::write_u16(TEXT, other);
+        require!(device::read_u16(TEXT), other);
+        log::line(format_args!("the screen shows text"));
+    }
+    Ok(())
 }
 
 /// Keeps machines as a nester with a defect would.
@@ -120,6 +160,15 @@ fn echo(startup: &Startup) -> Result<()> {
             }
         }
     }
+}
+
+/// Has the kernel write the state of a Space to device memory.
+fn fill(physical: u64) -> Result<()> {
+    let space = Space::new(SpaceKind::Native, 8)?;
+    let call = Call::SpaceGetState as u64;
+    // SAFETY: nothing of the program lies at or above `DEVICES_ADDRESS`.
+    unsafe { system_call::raw(call, [space.address(), DEVICES_ADDRESS + physical, 0, 0, 0]) };
+    Ok(())
 }
 
 /// Writes where there is no memory.

@@ -9,7 +9,7 @@ use protocols::exception::{MISUSE, NativeException};
 use protocols::libc::console::{pack, unpack};
 use protocols::libc::start;
 use protocols::libnest::child::{BuildError, Description};
-use protocols::libnest::{Memory, Message, NativeChild, Port, Server};
+use protocols::libnest::{Device, Memory, Message, NativeChild, Port, Server};
 use protocols::parent::{CONSOLE_INPUT, MAX_BYTES, Operation, Outcome, Reply};
 use protocols::startup::Startup;
 use zerocopy::try_transmute;
@@ -99,16 +99,19 @@ impl Children {
         for &name in &start.files {
             files.push((name, module("file", name)?));
         }
+        let devices = if start.devices { self.startup.devices() } else { &[] };
+        let refused = |status| format!("{}", BuildError::Kernel(status));
+        let devices = devices.iter().map(Device::new).collect::<Result<Vec<_>, _>>().map_err(refused)?;
         let memory = Memory::allocate(start.memory)
             .ok_or_else(|| format!("there are no {} MiB of contiguous memory left", start.memory >> 20))?;
-        let port =
-            server.port(self.children.len() as u64).map_err(|status| format!("{}", BuildError::Kernel(status)))?;
+        let port = server.port(self.children.len() as u64).map_err(refused)?;
         let description = Description {
             elf,
             allowance: ALLOWANCE + memory.size() / PAGE_SIZE / FRAMES_PER_ALLOWANCE,
             memory,
             parent: &port,
             files: &files,
+            devices: &devices,
             arguments: start.arguments,
             tsc_frequency: self.startup.tsc_frequency,
             unix_time: self.unix_time,

@@ -1,7 +1,7 @@
 //! The root nester: the first process, which owns all memory and devices and starts the system's children.
 //!
 //! **Responsible for** reading the boot module `system`, giving each child what its line says (memory, files, an allowance of kernel
-//! memory), multiplexing the serial console among the children, ending children that crash or misuse the API, and
+//! memory, devices), multiplexing the serial console among the children, ending children that crash or misuse the API, and
 //! powering the host off when all have ended.
 //!
 //! **Refuses** to interpret what its children do: it serves the protocol [`parent`](protocols::parent) and nothing

@@ -1,6 +1,6 @@
 //! The boot module `system`: what to start, one child per line.
 //!
-//! `start <program> name=<label> memory=<bytes> [file=<name>]... -- <arguments for the program>`
+//! `start <program> name=<label> memory=<bytes> [file=<name>]... [devices] -- <arguments for the program>`
 //!
 //! Empty lines and lines that begin with `#` say nothing.
 
@@ -21,6 +21,8 @@ pub struct Start<'a> {
     pub memory: u64,
     /// Names of the boot modules that it gets as files.
     pub files: Vec<&'a str>,
+    /// It may use device memory: whoever may is trusted with the whole system.
+    pub devices: bool,
     /// Its arguments.
     pub arguments: &'a str,
 }
@@ -99,19 +101,20 @@ fn parse_line(line: &str) -> Result<Start<'_>, Problem<'_>> {
         None => return Err(Problem::NoProgram),
     }
     let program = words.next().filter(|word| !word.contains('=')).ok_or(Problem::NoProgram)?;
-    let (mut name, mut memory, mut files) = (None, None, Vec::new());
+    let (mut name, mut memory, mut files, mut devices) = (None, None, Vec::new(), false);
     for word in words {
         match word.split_once('=') {
             Some(("name", value)) if name.is_none() => name = Some(value),
             Some(("memory", value)) if memory.is_none() => memory = Some(value),
             Some(("file", value)) if !value.is_empty() => files.push(value),
+            None if word == "devices" && !devices => devices = true,
             _ => return Err(Problem::UnknownWord(word)),
         }
     }
     let name = name.filter(|name| (1..=MAX_NAME).contains(&name.len())).ok_or(Problem::BadName)?;
     let memory =
         memory.and_then(|memory| memory.parse().ok()).filter(|&memory| memory > 0).ok_or(Problem::BadMemory)?;
-    Ok(Start { program, name, memory, files, arguments })
+    Ok(Start { program, name, memory, files, devices, arguments })
 }
 
 #[cfg(test)]
@@ -127,7 +130,7 @@ mod tests {
     #[test]
     fn a_system_of_two_children() {
         let text = "# two guests\nstart machine name=linux memory=570425344 file=vmlinuz file=initrd -- memory=536870912 \
-                    append=\"console=ttyS0 -- x\"\n\n  start conformance name=test memory=4096\n";
+                    append=\"console=ttyS0 -- x\"\n\n  start conformance name=test memory=4096 devices\n";
         let starts = parse(text).unwrap();
         assert_eq!(starts.len(), 2);
         let expected = Start {
@@ -135,10 +138,11 @@ mod tests {
             name: "linux",
             memory: 570_425_344,
             files: alloc::vec!["vmlinuz", "initrd"],
+            devices: false,
             arguments: "memory=536870912 append=\"console=ttyS0 -- x\"",
         };
         assert_eq!(starts[0], expected);
-        assert_eq!((starts[1].name, starts[1].arguments), ("test", ""));
+        assert_eq!((starts[1].name, starts[1].devices, starts[1].arguments), ("test", true, ""));
     }
 
     #[test]
@@ -153,6 +157,7 @@ mod tests {
         assert_eq!(problem("start m name=a memory=many"), "line 1: memory=<bytes> is missing or no number");
         assert_eq!(problem("start m name=a memory=0"), "line 1: memory=<bytes> is missing or no number");
         assert_eq!(problem("start m name=a memory=9 color=red"), "line 1: unknown word `color=red`");
+        assert_eq!(problem("start m name=a memory=9 devices=all"), "line 1: unknown word `devices=all`");
         assert_eq!(problem("start m name=a memory=9\nstart m name=a memory=9"), "line 2: another child is called `a`");
         assert_eq!(problem("# nothing\n"), "line 1: nothing is started");
         assert_eq!(problem(""), "line 1: nothing is started");
@@ -160,7 +165,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn no_text_panics(text in "(start|machine|name=|memory=|file=|--|=|[0-9]+| |\n|\\PC){0,40}") {
+        fn no_text_panics(text in "(start|machine|name=|memory=|file=|devices|--|=|[0-9]+| |\n|\\PC){0,40}") {
             let _ = parse(&text);
         }
     }

@@ -1,4 +1,4 @@
-//! The client side of a program in ring 3: system calls, start-up, heap, console, log, time and I/O ports.
+//! The client side of a program in ring 3: system calls, start-up, heap, console, log, time, I/O ports and device memory.
 //!
 //! | module | holds | unsafe |
 //! |---|---|---|
@@ -8,6 +8,7 @@
 //! | [`mutex`] | Mutexes, locked without the kernel while nobody waits | yes: the shared word |
 //! | [`heap`] | the global allocator over the pool | yes: `talc`'s contract |
 //! | [`port`] | I/O ports | yes: the instructions |
+//! | [`device`] | device memory | yes: the instructions |
 //! | [`time`] | time stamp counter and Unix time | yes: `RDTSC` |
 //! | [`pool`] | who has which part of the program's memory | no |
 //! | [`console`], [`log`] | text to the parent | no |
@@ -26,6 +27,7 @@
 
 pub mod connection;
 pub mod console;
+pub mod device;
 pub mod heap;
 pub mod log;
 pub mod mutex;

@@ -15,7 +15,7 @@ macro_rules! port {
             value
         }
 
-        #[doc = concat!("Writes a `", stringify!($type), "` to I/O port `port`. Only the root nester reaches devices; it programs none that write memory.")]
+        #[doc = concat!("Writes a `", stringify!($type), "` to I/O port `port`. Only the root nester reaches any; it programs no device to write memory.")]
         #[inline]
         pub fn $output(port: u16, value: $type) {
             // SAFETY: OUT touches no memory of the program.

@@ -11,7 +11,7 @@ use zerocopy::FromZeros;
 
 use super::image::{Image, ImageError};
 use super::memory::Memory;
-use super::objects::{Mapping, Port, Reference, Region, Space, Thread};
+use super::objects::{Device, Mapping, Port, Reference, Region, Space, Thread};
 use crate::address::{LARGE_PAGE_SIZE, PAGE_SIZE};
 use crate::api::{self, NativeState, Rights, SpaceKind, Status};
 use crate::libc::system_call;
@@ -38,6 +38,8 @@ pub struct Description<'a> {
     pub parent: &'a Port,
     /// Its files: name and bytes, which begin at a page boundary.
     pub files: &'a [(&'a str, &'static [u8])],
+    /// Device memory that it may use.
+    pub devices: &'a [Device],
     /// Its arguments, at most 1024 bytes.
     pub arguments: &'a str,
     /// Ticks of the time stamp counter in a second.
@@ -55,6 +57,8 @@ pub enum BuildError {
     TooLittleMemory,
     /// It has too many files, a file's name is too long, or a file does not begin at a page boundary.
     Files,
+    /// It is to have more stretches of device memory than it can be told.
+    Devices,
     /// Its arguments are too long.
     Arguments,
     /// The kernel refused.
@@ -73,6 +77,7 @@ impl fmt::Display for BuildError {
             Self::Image(error) => write!(f, "its program: {error}"),
             Self::TooLittleMemory => f.write_str("its memory does not hold its program"),
             Self::Files => f.write_str("too many files, or a file with a bad name or address"),
+            Self::Devices => f.write_str("too many stretches of device memory"),
             Self::Arguments => f.write_str("its arguments are too long"),
             Self::Kernel(Status::NoMemory) => f.write_str("not enough kernel memory"),
             Self::Kernel(status) => write!(f, "the kernel answered {status:?}"),
@@ -145,6 +150,7 @@ impl NativeChild {
 
         let mut page = start_page(&description, layout.image)?;
         let files = map_files(description.files, &space, &mut mappings, &mut page)?;
+        map_devices(description.devices, &space, &mut mappings, &mut page)?;
         memory.write(layout.startup, &page).map_err(|_| BuildError::TooLittleMemory)?;
 
         // From here on there are objects in the child's memory, which only `drop` takes away: the handle comes first.
@@ -259,6 +265,22 @@ fn map_files(
     }
     page.file_count = files.len() as u64;
     Ok(regions)
+}
+
+/// Maps device memory and lists it in `page`.
+fn map_devices(
+    devices: &[Device],
+    space: &Space,
+    mappings: &mut Vec<Mapping>,
+    page: &mut Startup,
+) -> Result<(), BuildError> {
+    let entries = page.devices.get_mut(..devices.len()).ok_or(BuildError::Devices)?;
+    for (entry, device) in entries.iter_mut().zip(devices) {
+        mappings.push(Mapping::of_device(device, space)?);
+        *entry = device.shown();
+    }
+    page.device_count = devices.len() as u64;
+    Ok(())
 }
 
 #[cfg(test)]

@@ -30,7 +30,7 @@ pub mod sync;
 pub use child::NativeChild;
 pub use connection::Exchange;
 pub use memory::Memory;
-pub use objects::{Mapping, Port, Portset, Reference, Region, Space, Thread};
+pub use objects::{Device, Mapping, Port, Portset, Reference, Region, Space, Thread};
 pub use server::{Event, Server};
 pub use sync::{Condition, Mutex};
 

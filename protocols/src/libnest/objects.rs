@@ -9,6 +9,7 @@ use crate::api::{
 };
 use crate::libc::system_call::{self as call, Message, Result};
 use crate::policy::{Controls, CpuidEntry, MsrEntry};
+use crate::startup;
 use crate::virtual_cpu::{Groups, VirtualCpuState};
 use zerocopy::{FromBytes, IntoBytes};
 
@@ -250,6 +251,31 @@ impl Region {
     }
 }
 
+/// A stretch of device memory, for use by other Spaces: a Region that the parent has made, which stays when the handle is
+/// dropped.
+#[derive(Debug)]
+pub struct Device {
+    reference: Reference,
+    stretch: startup::Device,
+}
+
+impl Device {
+    /// The handle of a stretch in the program's start-up page. `Refused` if it comes without a Region.
+    pub fn new(stretch: &startup::Device) -> Result<Self> {
+        if stretch.region == 0 {
+            return Err(Status::Refused);
+        }
+        let reference = Reference::new()?;
+        call::region_reference(stretch.region, reference.address())?;
+        Ok(Self { reference, stretch: *stretch })
+    }
+
+    /// What the start-up page of a program says that may use it.
+    pub fn shown(&self) -> startup::Device {
+        startup::Device { region: 0, ..self.stretch }
+    }
+}
+
 handle! {
     /// A stretch of a Space in which part of a Region appears.
     Mapping, mapping_destroy
@@ -260,6 +286,15 @@ impl Mapping {
     pub fn new(region: &Region, offset: u64, space: &Space, start: u64, size: u64, rights: Rights) -> Result<Self> {
         let mut mapping = Self { place: create(call::mapping_create)? };
         mapping.set(region, offset, space, start, size, rights)?;
+        Ok(mapping)
+    }
+
+    /// Makes all of `device` appear in `space` where a program expects it.
+    pub fn of_device(device: &Device, space: &Space) -> Result<Self> {
+        let mut mapping = Self { place: create(call::mapping_create)? };
+        let rights = (Rights::READ | Rights::WRITE).bits();
+        let state = MappingState { offset: 0, start: device.stretch.address(), size: device.stretch.size, rights };
+        mapping.set_state(&state, &device.reference, space)?;
         Ok(mapping)
     }
 
@@ -274,9 +309,12 @@ impl Mapping {
         rights: Rights,
     ) -> Result<()> {
         let state = MappingState { offset, start, size, rights: rights.bits() };
-        let (region, space) = (region.reference().address(), space.reference().address());
+        self.set_state(&state, region.reference(), space)
+    }
+
+    fn set_state(&mut self, state: &MappingState, region: &Reference, space: &Space) -> Result<()> {
         // SAFETY: Space handles are of Spaces that the program has created, so this changes no memory of its own.
-        unsafe { call::mapping_set_state(self.address(), &state, region, space) }
+        unsafe { call::mapping_set_state(self.address(), state, region.address(), space.reference().address()) }
     }
 }
 
