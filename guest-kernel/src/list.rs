@@ -1,6 +1,7 @@
 //! Lists that are linked through their members: adding and removing need no memory and take the same time however long a list is.
 
 use crate::arena::{Arena, Id};
+use core::marker::PhantomData;
 
 /// A member's place in a list.
 pub struct Place<T> {
@@ -8,8 +9,8 @@ pub struct Place<T> {
     previous: Option<Id<T>>,
 }
 
-/// What can be a member of one list.
-pub trait Member: Sized {
+/// What can be a member of one list at a time of those that `L` tells apart from others.
+pub trait Member<L = ()>: Sized {
     /// Its place in the list.
     fn place(&mut self) -> &mut Place<Self>;
     /// Its place in the list.
@@ -30,17 +31,18 @@ impl<T> core::fmt::Debug for Place<T> {
 
 /// A list, in no particular order.
 #[derive(Debug)]
-pub struct List<T> {
+pub struct List<T, L = ()> {
     first: Option<Id<T>>,
+    kind: PhantomData<L>,
 }
 
-impl<T> Default for List<T> {
+impl<T, L> Default for List<T, L> {
     fn default() -> Self {
-        Self { first: None }
+        Self { first: None, kind: PhantomData }
     }
 }
 
-impl<T: Member> List<T> {
+impl<T: Member<L>, L> List<T, L> {
     /// The first member.
     #[inline]
     pub fn first(&self) -> Option<Id<T>> {
@@ -101,7 +103,7 @@ mod tests {
             #[allow(unsafe_code)]
             let mut arena: Arena<Thing> = unsafe { Arena::new() };
             let ids: Vec<_> = (0..10).map(|_| arena.insert(Thing::default())).collect();
-            let (mut list, mut model) = (List::default(), Vec::new());
+            let (mut list, mut model) = (List::<Thing>::default(), Vec::new());
             for index in steps {
                 if model.contains(&ids[index]) {
                     list.remove(&mut arena, ids[index]);
@@ -110,7 +112,7 @@ mod tests {
                     list.add(&mut arena, ids[index]);
                     model.insert(0, ids[index]);
                 }
-                let found: Vec<_> = core::iter::successors(list.first(), |&id| List::after(&arena, id)).collect();
+                let found: Vec<_> = core::iter::successors(list.first(), |&id| List::<Thing>::after(&arena, id)).collect();
                 prop_assert_eq!(&found, &model);
             }
         }
