@@ -68,6 +68,9 @@ pub struct Arena<T> {
 unsafe impl<T: Send> Send for Arena<T> {}
 
 impl<T> Arena<T> {
+    /// Bytes that an object takes.
+    pub const SLOT_SIZE: usize = size_of::<Slot<T>>();
+
     /// An empty arena.
     ///
     /// # Safety

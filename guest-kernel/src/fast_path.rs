@@ -2,8 +2,8 @@
 //! replies and waits again; and for [notifying](Kernel::fast_send) a server which waits.
 //!
 //! It does what [`send_call`](Kernel::send_call), [`reply_and_receive`](Kernel::reply_and_receive) and
-//! [`announce`](Kernel::announce) do, where all of this holds:
-//! the names were found before, both threads are native and may run, nobody else is involved, there is no deadline.
+//! [`announce`](Kernel::announce) do, where all of this holds: the names were found before, the client's Reference depends
+//! on no grant, both threads are native and may run, nobody else is involved, there is no deadline.
 //! Everything is checked first; where something does not hold, nothing has changed and the general way is taken. The message
 //! goes from register to register: what the receiver's [`Registers`](crate::arch::entry::Registers) hold in its place does
 //! not matter, because the receiver runs now.
@@ -35,9 +35,10 @@ impl Kernel {
 
     #[inline(always)]
     fn fast_call(&mut self, client_id: Id<Thread>, name: u64) -> Option<Resume> {
-        let port = self.quick_port(client_id, name)?;
+        let reference = self.quick_reference(client_id, name)?;
         let objects = &mut self.objects;
-        let port = objects.ports.get(port)?;
+        let destination = objects.references.get(reference)?.direct.as_ref()?;
+        let port = objects.ports.get(destination.port)?;
         let portset = objects.portsets.get_mut(port.portset?)?;
         let server_id = portset.servers.first()?;
         let (client, server) = objects.threads.pair_mut(client_id, server_id)?;
@@ -48,7 +49,8 @@ impl Kernel {
         client.wait = Wait::Reply(server_id);
         server.wait = Wait::Nothing;
         server.client = Some(client_id);
-        let resume = Resume::with_message(&server.registers, &client.registers, port.alias, MessageKind::Call as u64);
+        let name = destination.name(port);
+        let resume = Resume::with_message(&server.registers, &client.registers, name, MessageKind::Call as u64);
         let (view, fs_base) = (server.view, server.fs_base);
         self.current = Some(server_id);
         self.load_cpu(view, fs_base);
@@ -88,8 +90,9 @@ impl Kernel {
     /// with the other two, in which every instruction counts.
     #[inline(never)]
     pub fn fast_send(&mut self, sender_id: Id<Thread>, name: u64) -> Option<Resume> {
-        let port = self.quick_port(sender_id, name)?;
+        let reference = self.quick_reference(sender_id, name)?;
         let objects = &mut self.objects;
+        let port = objects.notified(objects.references.get(reference)?)?;
         let port = objects.ports.get(port)?;
         let portset = objects.portsets.get_mut(port.portset?)?;
         let server_id = portset.servers.first()?;

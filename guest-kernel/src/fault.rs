@@ -181,7 +181,8 @@ impl Kernel {
     /// An access of a thread, its own or the kernel's on its behalf, that the hierarchy does not allow.
     pub fn unresolved(&mut self, id: Id<Thread>, unresolved: Unresolved, address: u64, want: Rights) {
         if let Unresolved::Fault(Fault::Region(region, offset)) = unresolved {
-            let keeper = self.objects.regions.get(region).and_then(|region| region.keeper);
+            let keeper = self.objects.regions.get(region);
+            let keeper = keeper.and_then(|region| self.objects.destination(&region.keeper));
             if let Some(keeper) = keeper {
                 let message = [offset, want.bits(), address, 0, 0, 0, 0, 0];
                 // Should the keeper have no memory, the thread gets the exception.
@@ -238,13 +239,23 @@ impl Kernel {
     #[inline(always)]
     pub fn tell_keeper(&mut self, id: Id<Thread>, kind: MessageKind, message: [u64; MESSAGE_WORDS]) {
         let space = self.objects.threads.get(id).and_then(|thread| thread.space);
-        let keeper = space.and_then(|space| self.objects.spaces.get(space)?.keeper);
+        let keeper = space.and_then(|space| self.objects.spaces.get(space)?.keeper.direct);
+        if !keeper.is_some_and(|keeper| self.send_message(id, keeper, kind, message)) {
+            self.tell_granted_keeper(id, kind, message);
+        }
+    }
+
+    /// [`tell_keeper`](Self::tell_keeper), where the keeper depends on a grant, or is gone, or was never there.
+    #[cold]
+    fn tell_granted_keeper(&mut self, id: Id<Thread>, kind: MessageKind, message: [u64; MESSAGE_WORDS]) {
+        let space = self.objects.threads.get(id).and_then(|thread| thread.space);
+        let space = space.and_then(|space| self.objects.spaces.get(space));
+        let keeper = space.and_then(|space| self.objects.destination(&space.keeper));
         if !keeper.is_some_and(|keeper| self.send_message(id, keeper, kind, message)) {
             self.stop_without_keeper(id, message);
         }
     }
 
-    #[cold]
     fn stop_without_keeper(&mut self, id: Id<Thread>, message: [u64; MESSAGE_WORDS]) {
         let Some(thread) = self.objects.threads.get_mut(id) else { return };
         thread.stopped = true;

@@ -6,6 +6,7 @@ use crate::arch::{apic, cpu};
 use crate::arena::Id;
 use crate::kernel::Kernel;
 use crate::objects::{Port, Portset};
+use crate::references::Destination;
 use crate::thread::{Thread, Wait, copy_words, set_words};
 use protocols::api::{MessageKind, Side, Status};
 use protocols::exception::MESSAGE_WORDS;
@@ -19,8 +20,8 @@ pub const fn first_word(word: u64) -> [u64; MESSAGE_WORDS] {
 impl Kernel {
     /// Sends the call in the registers of `client` to a Port, and lets it wait for the reply. A server that is waiting gets
     /// the CPU from the client at once. False if there is no such Port.
-    pub fn send_call(&mut self, client: Id<Thread>, port: Id<Port>) -> bool {
-        self.send(client, port, MessageKind::Call, |client, server| copy_words(client.gpr(), server), |_| {})
+    pub fn send_call(&mut self, client: Id<Thread>, destination: Destination) -> bool {
+        self.send(client, destination, MessageKind::Call, |client, server| copy_words(client.gpr(), server), |_| {})
     }
 
     /// Sends a message of the kernel's on behalf of `client`, as [`send_call`](Self::send_call) does.
@@ -28,11 +29,11 @@ impl Kernel {
     pub fn send_message(
         &mut self,
         client: Id<Thread>,
-        port: Id<Port>,
+        destination: Destination,
         kind: MessageKind,
         message: [u64; MESSAGE_WORDS],
     ) -> bool {
-        self.send(client, port, kind, |_, server| set_words(&message, server), |client| client.message = message)
+        self.send(client, destination, kind, |_, server| set_words(&message, server), |client| client.message = message)
     }
 
     /// Sends to a Port: with `deliver` to a server's registers, or else with `keep` until there is a server.
@@ -40,14 +41,14 @@ impl Kernel {
     fn send(
         &mut self,
         client_id: Id<Thread>,
-        port_id: Id<Port>,
+        destination: Destination,
         kind: MessageKind,
         deliver: impl FnOnce(&Thread, &mut [u64; 16]),
         keep: impl FnOnce(&mut Thread),
     ) -> bool {
         let objects = &mut self.objects;
-        let Some(port) = objects.ports.get(port_id) else { return false };
-        let alias = port.alias;
+        let Some(port) = objects.ports.get(destination.port) else { return false };
+        let alias = destination.name(port);
         let portset = port.portset.and_then(|id| objects.portsets.get_mut(id));
         let server_id = portset.as_ref().and_then(|portset| portset.servers.first());
         let pair = server_id.and_then(|id| Some((id, objects.threads.pair_mut(client_id, id)?)));
@@ -55,7 +56,7 @@ impl Kernel {
             if let Some(client) = objects.threads.get_mut(client_id) {
                 keep(client);
             }
-            self.wait_for_server(client_id, port_id, kind);
+            self.wait_for_server(client_id, destination.port, destination.badge, kind);
             return true;
         };
         portset.servers.take_first(server);
@@ -74,9 +75,10 @@ impl Kernel {
 
     /// Lets a client wait until a server receives from the Port.
     #[inline(never)]
-    pub fn wait_for_server(&mut self, client: Id<Thread>, port_id: Id<Port>, kind: MessageKind) {
+    pub fn wait_for_server(&mut self, client: Id<Thread>, port_id: Id<Port>, badge: u64, kind: MessageKind) {
         if let Some(thread) = self.objects.threads.get_mut(client) {
             thread.sending = kind;
+            thread.badge = badge;
             thread.wait = Wait::Server(port_id);
         }
         if let Some(port) = self.objects.ports.get_mut(port_id) {
@@ -144,23 +146,29 @@ impl Kernel {
         let objects = &mut self.objects;
         let Some(port) = objects.ports.get_mut(id) else { return false };
         let alias = port.alias;
-        if port.line_fired || port.notification != 0 {
+        let mut transfer = None;
+        if port.line_fired || port.notification != 0 || port.unreferenced {
             let Some(server) = objects.threads.get_mut(server_id) else { return false };
             if core::mem::take(&mut port.line_fired) {
                 let line = port.line.unwrap_or(0);
                 set_words(&first_word(u64::from(line)), server.receiving(alias, MessageKind::Interrupt));
                 server.line = Some(line);
-            } else {
+            } else if port.notification != 0 {
                 let bits = core::mem::take(&mut port.notification);
                 set_words(&first_word(bits), server.receiving(alias, MessageKind::Notification));
+            } else {
+                port.unreferenced = false;
+                set_words(&first_word(0), server.receiving(alias, MessageKind::NoReferences));
             }
         } else {
             let Some(client_id) = port.clients.pop_front(&mut objects.threads) else { return false };
             let Some((client, server)) = objects.threads.pair_mut(client_id, server_id) else { return false };
+            let alias = if client.badge == 0 { alias } else { client.badge };
             if client.sending == MessageKind::Connection {
                 self.accept(client_id, server_id, alias, Side::Server);
             } else {
                 client.wait = Wait::for_reply(client.sending, server_id);
+                transfer = client.sends().zip(server.takes());
                 let words = server.receiving(alias, client.sending);
                 match client.sending {
                     MessageKind::Call => copy_words(client.gpr(), words),
@@ -169,11 +177,10 @@ impl Kernel {
                 server.client = Some(client_id);
             }
         }
-        let Some(port) = self.objects.ports.get(id) else { return true };
-        let more = port.line_fired || port.notification != 0 || port.clients.first().is_some();
-        if more {
+        if self.objects.ports.get(id).is_some_and(Port::has_message) {
             self.pend(id);
         }
+        self.send_reference(transfer, server_id);
         true
     }
 
@@ -243,6 +250,12 @@ impl Kernel {
     pub fn reply_and_receive(&mut self, server: Id<Thread>, portset: Id<Portset>) {
         let client = self.reply(server).ok().flatten();
         self.receive(server, portset);
+        self.run_replied(client);
+    }
+
+    /// A server has replied to a client and received, or waits: the client gets the CPU if the server has to wait.
+    #[inline(always)]
+    pub fn run_replied(&mut self, client: Option<Id<Thread>>) {
         match client {
             Some(client) if self.current.is_none() => self.hand_over(client),
             Some(client) => self.make_ready(client),

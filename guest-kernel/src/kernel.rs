@@ -88,20 +88,28 @@ impl Kernel {
     /// Handles a system call of the running thread.
     pub fn system_call(&mut self) -> Resume {
         if let Some((id, thread)) = self.current.and_then(|id| Some((id, self.objects.threads.get(id)?))) {
-            let (number, name) = (thread.registers.gpr[RAX], thread.registers.gpr[RDI]);
-            if number == Call::IpcSend as u64
+            let (call, name) = (thread.registers.gpr[RAX], thread.registers.gpr[RDI]);
+            if call == Call::IpcSend as u64
                 && let Some(resume) = self.fast_send(id, name)
             {
                 return resume;
             }
-            let serves = number == Call::IpcReplyWaitReceive as u64;
-            // Dispatching takes as long as the whole of what servers do most.
+            let serves = call == Call::IpcReplyWaitReceive as u64;
+            // Dispatching takes as long as the whole of what servers and clients do most.
             match serves.then(|| self.quick_portset(id, name)).flatten() {
                 Some(portset) => self.reply_and_receive(id, portset),
+                None if call == Call::IpcCall as u64 && self.quick_call(id, name) => {}
                 None => self.call(id),
             }
         }
         self.next_native()
+    }
+
+    /// Sends the call in the registers of a client, if the Reference at `name` was found before and can be called.
+    fn quick_call(&mut self, id: Id<Thread>, name: u64) -> bool {
+        let reference = self.quick_reference(id, name).and_then(|id| self.objects.references.get(id));
+        let destination = reference.and_then(|reference| self.objects.destination(reference));
+        destination.is_some_and(|destination| self.send_call(id, destination))
     }
 
     /// Handles an interrupt or exception of the running thread: its registers say which.

@@ -46,6 +46,7 @@
 //!
 //! * A thread is in at most one queue; [`thread::Wait`] says which.
 //! * Links are generational identifiers: whoever follows one finds the object or nothing ([`objects`]).
+//! * What is linked through a grant ends with it; References are counted where they link to ([`references`]).
 //! * Nothing that users can write is believed: the lock word of a Mutex, which they change without the kernel, says who
 //!   owns the Mutex, and nothing else ([`lock_word`]).
 //! * Tables read by the hardware hold nothing that the Mappings do not say ([`memory::hierarchy`]).
@@ -77,6 +78,7 @@ pub mod machine;
 pub mod memory;
 pub mod names;
 pub mod objects;
+pub mod references;
 pub mod schedule;
 pub mod space;
 pub mod thread;

@@ -9,7 +9,8 @@ use crate::kernel::Kernel;
 use crate::list::{List, Place as ListPlace};
 use crate::memory::hierarchy::{MEMORY_END, Mapping, Piece, Region, Space};
 use crate::memory::page_table::PageTable;
-use crate::objects::{Cond, Mutex, Object, Place, Port, Portset, Reference};
+use crate::objects::{Cond, Mutex, Object, Place, Port, Portset};
+use crate::references::Reference;
 use crate::space::Contents;
 use crate::thread::{Thread, Wait};
 use protocols::address::{HostPhysical, PAGE_SIZE};
@@ -64,7 +65,8 @@ impl Kernel {
         Ok(Ok(memory))
     }
 
-    fn refund(&mut self, space: Id<Space>, bytes: u64) {
+    /// Gives a Space's account bytes back.
+    pub fn refund(&mut self, space: Id<Space>, bytes: u64) {
         if let Some(space) = self.objects.spaces.get_mut(space) {
             space.account.refund(bytes);
         }
@@ -170,20 +172,23 @@ impl Kernel {
             Object::Cond(id) => self.destroy_condition(id),
             Object::Mapping(id) => {
                 self.detach_mapping(id);
-                self.objects.mappings.remove(id);
+                self.objects.drop_access(id);
+                let mapping = self.objects.mappings.remove(id);
+                self.objects.drop_kept(mapping.and_then(|mapping| mapping.space_link));
             }
             Object::Region(id) => {
                 self.withdraw_region(id);
                 self.detach_region(id);
-                self.objects.regions.remove(id);
+                if let Some(region) = self.objects.regions.remove(id) {
+                    self.objects.drop_kept(region.keeper.capability());
+                    self.objects.drop_kept(region.space_link);
+                }
             }
             Object::Port(id) => self.destroy_port(id),
             Object::Portset(id) => self.destroy_portset(id),
             Object::Space(id) => self.destroy_space(id),
             Object::Thread(id) => self.destroy_thread(id),
-            Object::Reference(id) => {
-                self.objects.references.remove(id);
-            }
+            Object::Reference(id) => self.objects.remove_reference(id),
         }
     }
 
@@ -223,7 +228,8 @@ impl Kernel {
         {
             self.fail_client(client);
         }
-        self.objects.ports.remove(id);
+        let port = self.objects.ports.remove(id);
+        self.objects.drop_kept(port.and_then(|port| port.portset_link));
     }
 
     fn destroy_portset(&mut self, id: Id<Portset>) {
@@ -250,7 +256,8 @@ impl Kernel {
         self.break_connections(id);
         self.abandon_client(id);
         self.destroy_virtual_cpu(id);
-        self.objects.threads.remove(id);
+        let thread = self.objects.threads.remove(id);
+        self.objects.drop_kept(thread.and_then(|thread| thread.space_link));
     }
 
     fn destroy_space(&mut self, id: Id<Space>) {
@@ -274,7 +281,9 @@ impl Kernel {
         }
         // What other Spaces derived from this one goes first, then the tables as a whole.
         self.withdraw_derived(Piece { space: id, start: 0, end: MEMORY_END });
+        self.end_grants_of(id);
         let Some(space) = self.objects.spaces.remove(id) else { return };
+        self.objects.drop_kept(space.keeper.capability());
         if self.is_loaded(&space.contents) {
             self.loaded.change_to(View::new(self.kernel_table, false));
         }

@@ -60,7 +60,8 @@ impl NameCache {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::objects::{Place, Port, Reference};
+    use crate::objects::{Place, Port};
+    use crate::references::Reference;
     use crate::space::Contents;
     use crate::{account::Account, memory::hierarchy::Space};
     use proptest::prelude::*;

@@ -5,6 +5,7 @@
 
 use crate::arena::{Arena, Id};
 use crate::memory::hierarchy::{Mapping, Region, Space};
+use crate::references::{Capability, Grant, Reference};
 use crate::thread::Thread;
 use alloc::collections::BTreeMap;
 use protocols::address::HostPhysical;
@@ -33,6 +34,8 @@ pub struct Port {
     pub alias: u64,
     /// The Portset that serves it.
     pub portset: Option<Id<Portset>>,
+    /// By what it was linked to that Portset.
+    pub portset_link: Option<Capability>,
     /// Clients that wait to be received.
     pub clients: Queue,
     /// Notification bits not received yet.
@@ -45,6 +48,22 @@ pub struct Port {
     pub next_pending: Option<Id<Port>>,
     /// It is among the Portset's pending Ports.
     pub is_pending: bool,
+    /// How many References link to it and are not void.
+    pub references: u64,
+    /// Its server wants to know when there are none any more.
+    pub tells: bool,
+    /// There are none any more, which its server has not received yet.
+    pub unreferenced: bool,
+    /// The next Port whose server is to be told so.
+    pub next_unreferenced: Option<Id<Port>>,
+}
+
+impl Port {
+    /// Whether it has something for its servers.
+    #[inline]
+    pub fn has_message(&self) -> bool {
+        self.line_fired || self.notification != 0 || self.unreferenced || self.clients.first().is_some()
+    }
 }
 
 /// A Portset: servers that wait, or Ports that have something for them.
@@ -56,13 +75,6 @@ pub struct Portset {
     pub first_pending: Option<Id<Port>>,
     /// Last of them.
     pub last_pending: Option<Id<Port>>,
-}
-
-/// A Reference: a link.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct Reference {
-    /// What it links to.
-    pub target: Option<Object>,
 }
 
 /// Any object.
@@ -138,6 +150,10 @@ pub struct Objects {
     pub references: Arena<Reference>,
     /// Walks over Spaces so far.
     pub walks: u64,
+    /// Grants.
+    pub grants: Arena<Grant>,
+    /// First of the Ports whose servers are to be told that there are no References any more.
+    pub first_unreferenced: Option<Id<Port>>,
     /// Objects by the physical address of their memory.
     pub places: BTreeMap<u64, Place>,
 }
@@ -159,6 +175,8 @@ impl Objects {
                 threads: Arena::new(),
                 references: Arena::new(),
                 walks: 0,
+                grants: Arena::new(),
+                first_unreferenced: None,
                 places: BTreeMap::new(),
             }
         }

@@ -9,6 +9,7 @@ use crate::memory::hierarchy::{Space, Visit};
 use crate::memory::page_table::PageTable;
 use crate::memory::window::Windows;
 use crate::names::NameCache;
+use crate::references::Reference;
 
 /// What a Space's addresses are, and the tables that cache its Mappings.
 #[derive(Debug)]
@@ -32,7 +33,8 @@ impl Space {
             rank: 0,
             visit: Visit::default(),
             next_emptied: None,
-            keeper: None,
+            keeper: Reference::default(),
+            grants: List::default(),
             patience: 0,
             contents,
             account,

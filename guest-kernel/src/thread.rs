@@ -7,7 +7,8 @@ use crate::connection::Ends;
 use crate::machine::VirtualCpu;
 use crate::memory::hierarchy::Space;
 use crate::objects::{Cond, Link, Mutex, Port, Portset};
-use protocols::api::{MessageKind, NativeState, Side, Status};
+use crate::references::{Capability, Reference};
+use protocols::api::{Call, MessageKind, NativeState, Side, Status};
 use protocols::exception::MESSAGE_WORDS;
 use protocols::virtual_cpu::register::{R8, R10, R12, R13, R14, R15, RAX, RDI, RDX, RSI, RSP};
 
@@ -77,6 +78,8 @@ pub struct Thread {
     pub virtual_cpu: Option<VirtualCpu>,
     /// Its Space.
     pub space: Option<Id<Space>>,
+    /// By what it was linked to its Space.
+    pub space_link: Option<Capability>,
     /// How the CPU sees a native Space while it runs.
     pub view: View,
     /// What it waits for.
@@ -95,6 +98,12 @@ pub struct Thread {
     pub line: Option<u8>,
     /// What it sends while it waits for a server or a keeper.
     pub sending: MessageKind,
+    /// The badge that it sends with while it waits for a server.
+    pub badge: u64,
+    /// The Reference that it sends, if the call that it makes has one.
+    pub sent: Option<Id<Reference>>,
+    /// The Reference that takes the one that it receives, if the call that it makes has one.
+    pub taking: Option<Id<Reference>>,
     /// The message, unless it is a call, whose message stands in the registers.
     pub message: [u64; MESSAGE_WORDS],
     /// When its wait for a message ends; 0 for never.
@@ -138,6 +147,7 @@ impl Thread {
             fs_base: 0,
             virtual_cpu: None,
             space: None,
+            space_link: None,
             view: View::default(),
             wait: Wait::Nothing,
             stopped: true,
@@ -147,6 +157,9 @@ impl Thread {
             client: None,
             line: None,
             sending: MessageKind::Call,
+            badge: 0,
+            sent: None,
+            taking: None,
             message: [0; MESSAGE_WORDS],
             deadline: 0,
             keeper_since: 0,
@@ -215,6 +228,20 @@ impl Thread {
         let gpr = self.returning();
         copy_words(server.gpr(), gpr);
         gpr[RAX] = Status::Ok as u64;
+    }
+
+    /// The Reference that it sends with the call that it makes. Its registers say which call that is.
+    pub fn sends(&self) -> Option<Id<Reference>> {
+        let call = self.gpr()[RAX];
+        self.sent.filter(|_| call == Call::IpcCallWithReference as u64 && self.sending == MessageKind::Call)
+    }
+
+    /// The Reference that takes what it receives in the call that it waits in.
+    pub fn takes(&self) -> Option<Id<Reference>> {
+        const CALLS: [Call; 3] =
+            [Call::IpcCallWithReference, Call::IpcReplyWaitReceiveWithReference, Call::IpcWaitReceiveWithReference];
+        let call = self.gpr()[RAX];
+        self.taking.filter(|_| CALLS.iter().any(|&taking| taking as u64 == call))
     }
 
     /// The words in its registers.

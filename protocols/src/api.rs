@@ -26,7 +26,7 @@
 //! | `destroy` | `rdi`: object | write, create objects | `Ok` | the object is gone, References to it link to nothing; whoever paid for it gets the charge back |
 //! | `move` | `rdi`: object, `rsi`: new place | write, create objects, for both | `Ok`, `NoMemory` | the object lives at the new place and nowhere else; links to it and who pays for it stay as they are |
 //! | `reference` | `rdi`: object, `rsi`: Reference | read; write | `Ok` | the Reference links to the object |
-//! | `get_state` | `rdi`: object, `rsi`: where its simple state goes, then one Reference for each of its links | read; write | `Ok` | what the object says; each Reference is pointed at what the object links to, at nothing if it links to nothing. What is 0 is not asked for |
+//! | `get_state` | `rdi`: object, `rsi`: where its simple state goes, then one Reference for each of its links | read; write | `Ok` | what the object says; each Reference is pointed at what the object links to, with the rights, badge and grant that it was linked by, at nothing if it links to nothing that is valid. What is 0 is not asked for |
 //! | `set_state` | `rdi`: object, `rsi`: simple state, then one Reference for each of its links | write; read | `Ok`, and by type | the object says what the arguments say. What is 0 stays as it is |
 //!
 //! A Reference's only state is its link: [`Call::ReferenceCopy`] reads and sets it; there are no References to
@@ -35,6 +35,28 @@
 //! They never wait, but to have a fault in the caller's memory served; they are made from the start again then. Misuse:
 //! `NotAligned`, `NoRight`, `NoObject`, `WrongType`, `ObjectExists` (`create`, `move`), `NullReference` (`set_state`),
 //! `BadArgument` (`set_state`).
+//!
+//! # References
+//!
+//! A Reference links to an object, or to nothing. With the link it holds what the link is good for:
+//!
+//! * [`ReferenceRights`]. Calls on an object itself (`port_reference` and the like) make links with all rights; every copy has at
+//!   most those of its original. A call that needs a right which its Reference lacks is `Misuse::NoRight`.
+//! * A **badge**: a word other than 0, chosen once by whoever holds a Reference to a Port that has none yet
+//!   ([`Call::ReferenceRestrict`]). Calls and the kernel's messages that come through a badged Reference arrive with the badge in place
+//!   of the Port's alias, so that a server can tell its clients, or the objects that it serves, apart, and no client can
+//!   pretend to be another. [Notifications](Call::IpcSend) of all senders are merged, so they arrive with the alias.
+//! * A **grant**, if the Reference was made by [`Call::ReferenceGrant`] or copied from one that was. Whoever made the grant
+//!   takes it back with [`Call::ReferenceRevoke`]: all copies, wherever they are, link to nothing at once. What that costs does not
+//!   depend on their number. Copies can be granted again: revoking a grant revokes all that were derived from it.
+//!
+//! A link whose target was destroyed or whose grant was revoked is *void*: calls that need its target end with `InvalidDestination`.
+//! It can be copied as any other. A call that was sent before goes on to its reply. What a revoked Reference had been used for ends as well, if it gives
+//! access: Mappings of a Region show nothing any more, a keeper Port is none any more. A Space that a Mapping appears in, a Thread runs in or
+//! a Region exports, and the Portset of a Port, stay as they are: those links are made once.
+//!
+//! The kernel counts the References that link to each Port. A server can have it [tell](MessageKind::NoReferences) when
+//! the last one is gone: destroyed, made to link to something else, or revoked. Keepers do not count.
 //!
 //! # Errors
 //!
@@ -71,7 +93,7 @@ pub enum ObjectType {
     Mapping = 3,
     /// Exports part of a Space.
     Region = 4,
-    /// Where clients send: the server side of IPC, and the only capability.
+    /// Where clients send: the server side of IPC.
     Port = 5,
     /// A pool of server threads, and the Ports that they serve.
     Portset = 6,
@@ -79,7 +101,7 @@ pub enum ObjectType {
     Space = 7,
     /// A thread: ring-3 registers in a native Space, a virtual CPU in a machine Space.
     Thread = 8,
-    /// A link to an object: what capabilities are held in.
+    /// A link to an object, and what it is good for: what capabilities are held in.
     Reference = 9,
 }
 
@@ -179,8 +201,10 @@ pub enum Call {
     MappingGetState = 0x34,
     /// Sets Mapping `rdi` from the [`MappingState`] at `rsi` (0: unchanged; it must have been set before), its Region
     /// from *reference* `rdx`, the Space it appears in from
-    /// *reference* `r10`.
-    /// `Ok`, `Overlap` (with another Mapping of the Space), `Circular` (the Space shows itself then), `NoMemory`.
+    /// *reference* `r10` (right `MAP`). The Mapping has at most the memory rights of the Reference to its Region
+    /// ([`ReferenceRights::memory`]), for as long as it shows that Region.
+    /// `Ok`, `Overlap` (with another Mapping of the Space), `Circular` (the Space shows itself then), `NoMemory`,
+    /// `InvalidDestination` (a Reference is void).
     MappingSetState = 0x35,
 
     /// Creates a Region at `rdi`, exporting nothing. `Ok`, `NoMemory`.
@@ -192,11 +216,11 @@ pub enum Call {
     /// Points Reference `rsi` at Region `rdi`.
     RegionReference = 0x43,
     /// Writes the [`RegionState`] of Region `rdi` to `rsi`, points Reference `rdx` at the Space that it exports and
-    /// Reference `r10` at its keeper Port (each 0: not asked for).
+    /// Reference `r10` at its keeper Port (each 0: not asked for). `r8` returns how many References link to the Region.
     RegionGetState = 0x44,
     /// Sets Region `rdi` from the [`RegionState`] at `rsi` (0: unchanged; it must have been set before), the Space that
-    /// it exports from *reference* `rdx` (0 at first: the caller's own Space), the keeper Port from *reference* `r10`.
-    /// `Ok`, `Circular`.
+    /// it exports from *reference* `rdx` (0 at first: the caller's own Space; right `EXPORT`), the keeper Port from *reference*
+    /// `r10` (right `CALL`). `Ok`, `Circular`, `InvalidDestination` (a Reference is void).
     RegionSetState = 0x45,
     /// Limits everything derived from Region `rdi` to [`Rights`] `rsi`, at once; relaxes the limit too.
     RegionProtect = 0x46,
@@ -212,9 +236,12 @@ pub enum Call {
     PortMove = 0x52,
     /// Points Reference `rsi` at Port `rdi`.
     PortReference = 0x53,
-    /// Returns the alias of Port `rdi` in `rsi`, and points Reference `rdx` at its Portset (0: not asked for).
+    /// Returns the alias of Port `rdi` in `rsi`, and points Reference `rdx` at its Portset (0: not asked for). `rdx` returns 1 if
+    /// its server is told when the last Reference goes, 0 if not; `r10` how many References link to the Port.
     PortGetState = 0x54,
-    /// Sets the alias of Port `rdi` to `rsi` and its Portset from *reference* `rdx`.
+    /// Sets the alias of Port `rdi` to `rsi` and its Portset from *reference* `rdx` (right `SERVE`). With 1 in `r10` the
+    /// server is told from now on of every time that the last Reference to the Port goes ([`MessageKind::NoReferences`]),
+    /// with 2 it is not, as at first; with 0 that stays as it is. `Ok`, `InvalidDestination` (the Reference is void).
     PortSetState = 0x55,
 
     /// Creates a Portset at `rdi`. `Ok`, `NoMemory`.
@@ -242,9 +269,9 @@ pub enum Call {
     /// Writes the [`SpaceState`] of Space `rdi` to `rsi` and points Reference `rdx` at its keeper Port (each 0: not
     /// asked for). `rdx` returns for how many ticks its threads wait for a keeper's reply, 0 if that was never set.
     SpaceGetState = 0x74,
-    /// Sets the keeper Port of Space `rdi` from *reference* `rsi`, and how many ticks of the time stamp counter its threads wait for
+    /// Sets the keeper Port of Space `rdi` from *reference* `rsi` (right `CALL`), and how many ticks of the time stamp counter its threads wait for
     /// a keeper's reply, its own or a Region's, from `rdx` (0: unchanged; at first ten seconds). A thread that has waited longer stops.
-    /// The kernel looks four times in a second.
+    /// The kernel looks four times in a second. `Ok`, `InvalidDestination` (the Reference is void).
     SpaceSetState = 0x75,
     /// Sets policy of a machine Space `rdi`: `rsi` is a [`policy::Kind`](crate::policy::Kind), `rdx` the address of `r10` entries.
     /// `Ok`, `Refused` (an entry is not allowed; none was applied), `NoMemory`.
@@ -269,10 +296,11 @@ pub enum Call {
     ThreadGetState = 0x84,
     /// Sets Thread `rdi` (not the caller) from `rsi` (0: unchanged), a [`NativeState`] or the
     /// [`Groups`](crate::virtual_cpu::Groups) `rdx` of a [`VirtualCpuState`](crate::virtual_cpu::VirtualCpuState), its
-    /// Space from *reference* `r10`; `r8` is a [`Run`]. From then on [`ThreadSelf`](Self::ThreadSelf) returns `r9` to
+    /// Space from *reference* `r10` (right `RUN`); `r8` is a [`Run`]. From then on [`ThreadSelf`](Self::ThreadSelf) returns `r9` to
     /// it (0: as before), a multiple of [`OBJECT_SIZE`]; the kernel does not check that its object appears there, and
     /// needs the thread to be in a Space.
-    /// `Ok`, `NoMemory`, `Refused` (the state is one that no thread can have, or the Space is gone; nothing was changed).
+    /// `Ok`, `NoMemory`, `Refused` (the state is one that no thread can have, or the Space is gone; nothing was changed),
+    /// `InvalidDestination` (the Reference is void).
     ThreadSetState = 0x85,
     /// Posts interrupt vector `rsi` (16 to 255; 0 withdraws) to Thread `rdi` of a machine Space, to be delivered as soon as
     /// its guest accepts interrupts; wakes it from HLT. `rsi` returns the vector posted earlier and not delivered, 0 if none.
@@ -287,27 +315,57 @@ pub enum Call {
     ReferenceDestroy = 0x91,
     /// Moves Reference `rdi` to `rsi`.
     ReferenceMove = 0x92,
-    /// Makes Reference `rsi` link to what `rdi` links to.
+    /// Makes Reference `rsi` link as `rdi` does: to the same object with the same rights (but `REVOKE`), badge and grant. Right
+    /// `COPY`, unless `rdi` links to nothing.
     ReferenceCopy = 0x96,
-    /// Returns in `rsi` the [`ObjectType`] of what Reference `rdi` links to, 0 if it links to nothing that exists.
+    /// Returns in `rsi` the [`ObjectType`] of what Reference `rdi` links to, 0 if it links to nothing or is void; in `rdx` its
+    /// [`ReferenceRights`], 0 if it links to nothing. The badge is its server's business.
     ReferenceCheck = 0x97,
+    /// [Copies](Call::ReferenceCopy) Reference `rdi` to `rsi` with those of its [`ReferenceRights`] that are in `rdx`, and with badge
+    /// `r10`, unless that is 0: then the badge stays. Rights `COPY` and, to set a badge, `BADGE`, which the result has no
+    /// more: a badge is set once. Only links to Ports have badges (`WrongType`). Both may be the same Reference.
+    ReferenceRestrict = 0x98,
+    /// [Copies](Call::ReferenceCopy) Reference `rdi` to `rsi` through a new grant, which is charged to the caller's Space and
+    /// derived from the grant of `rdi`, if that has one. `rsi` alone can revoke it (right `REVOKE`); copies of it cannot. Rights `COPY` and `GRANT`.
+    /// A grant ends when it is revoked, when the caller's Space is destroyed, or when nothing was made through it any more.
+    /// `Ok`, `NoMemory`, `InvalidDestination` (`rdi` is void), `Refused` (its grant is being revoked, or derived from a grant that was
+    /// derived from a grant, and so on, [`MAX_GRANT_DEPTH`] times).
+    ReferenceGrant = 0x99,
+    /// Ends the grant through which Reference `rdi` links, and all that were derived from it. All References through them are void when
+    /// the call returns; `rdi` links to nothing. Right `REVOKE`. Takes time for each derived grant and each Mapping made
+    /// through them, not for the copies. After many it lets others run and is made again, so that it may be found half done. `Ok`, also if the grant has ended already.
+    ReferenceRevoke = 0x9a,
 
-    /// Sends eight words to the Port of *reference* `rdi` and waits for the reply (idempotent: may be delivered more than once).
+    /// Sends eight words to the Port of *reference* `rdi` (right `CALL`) and waits for the reply (idempotent: may be delivered more than once).
     /// Words stand in RSI, RDX, R10, R8, R9, R12, R13, R14 both ways. Waits.
-    /// `Ok`, `InvalidDestination` (the Port, or the server while it worked on the call, is gone).
+    /// `Ok`, `InvalidDestination` (the Reference is void, or the server is gone that worked on the call).
     IpcCall = 0xa0,
-    /// Sets bits `rsi` in the notification word of the Port of *reference* `rdi` (one-way). Never waits; bits that
-    /// the server has not received yet are merged. `Ok`, `InvalidDestination`.
+    /// Sets bits `rsi` in the notification word of the Port of *reference* `rdi` (one-way; right `SEND`). Never waits; bits that
+    /// the server has not received yet are merged. `Ok`, `InvalidDestination` (the Reference is void).
     IpcSend = 0xa1,
     /// Replies the eight words to the caller's present client, if there still is one.
     /// `Ok`, `Disconnected` (there is none).
     IpcReply = 0xa2,
     /// Waits on the Portset at `rdi` for a message until the time stamp counter reaches R15 (0: for ever). A client that has not been replied to is
-    /// disconnected. `Ok`: RDI is the [alias](Call::PortSetState) of the Port, R15 the [`MessageKind`],
-    /// and the eight words are the message. `TimedOut`. Waits.
+    /// disconnected. `Ok`: RDI is the badge of the Reference that the message came through, or else the [alias](Call::PortSetState) of the
+    /// Port, R15 the [`MessageKind`], and the eight words are the message. `TimedOut`. Waits.
     IpcWaitReceive = 0xa3,
     /// [`IpcReply`](Call::IpcReply), then [`IpcWaitReceive`](Call::IpcWaitReceive), in one: the main loop of a server. Waits.
     IpcReplyWaitReceive = 0xa4,
+
+    /// [`IpcCall`](Call::IpcCall) with References: sends the one at RBX (0: none; right `COPY`) along with the words, and has the one at RBP (0: none
+    /// is taken) link as the one that comes with the reply. What is sent is a [copy](Call::ReferenceCopy) of what RBX links to when the message is received:
+    /// nothing, if RBX was destroyed or is void then, or if the receiver takes none. Both addresses are checked before
+    /// anything is sent. R15 returns [`WITH_REFERENCE`] or 0. Waits. `Ok`, `InvalidDestination`.
+    IpcCallWithReference = 0xa8,
+    /// [`IpcReplyWaitReceive`](Call::IpcReplyWaitReceive) with References: sends the one at RBX with the reply, takes one to RBP with the
+    /// next message, as [`IpcCallWithReference`](Call::IpcCallWithReference) does. R15 returns the [`MessageKind`] and, if a Reference came,
+    /// [`WITH_REFERENCE`]. Waits.
+    IpcReplyWaitReceiveWithReference = 0xa9,
+    /// [`IpcWaitReceive`](Call::IpcWaitReceive) with a Reference: takes one to RBP. R15 as above. Waits.
+    IpcWaitReceiveWithReference = 0xaa,
+    /// [`IpcReply`](Call::IpcReply) with the Reference at RBX. `Ok`, `Disconnected`.
+    IpcReplyWithReference = 0xab,
 
     /// *Connects* to the Port of *reference* `rdi`, then *sends* as the [`Transfer`] at `rsi` says. The caller's present connection as
     /// a client ends first. Steps, roles, results and restart of this and all calls below: see [`Transfer`]. Waits.
@@ -382,7 +440,7 @@ pub enum Status {
     Ok = 0,
     /// The kernel-memory allowance of the caller's Space does not suffice, or the kernel has no memory left.
     NoMemory = 1,
-    /// The Port called does not exist, or its server ended without a reply.
+    /// A Reference is void: its target does not exist any more, or its grant was revoked. Or the server called ended without a reply.
     InvalidDestination = 2,
     /// The client does not wait for a reply any more.
     Disconnected = 3,
@@ -439,7 +497,14 @@ pub enum MessageKind {
     Interrupt = 5,
     /// A client has connected: the receiver is its server now, and goes on with a call on that [connection](Transfer).
     Connection = 6,
+    /// The last Reference to a Port is gone, and no new one was made since. Nobody waits. The words are 0.
+    NoReferences = 7,
 }
+
+/// In R15 of a received message, beside the [`MessageKind`]: a Reference came with it.
+pub const WITH_REFERENCE: u64 = 1 << 32;
+/// How many grants may be derived from each other in a row.
+pub const MAX_GRANT_DEPTH: u32 = 256;
 
 bitflags! {
     /// What an access may do, what a Mapping passes on, what a Region exports.
@@ -453,6 +518,48 @@ bitflags! {
         const EXECUTE = 4;
         /// Create objects.
         const CREATE_OBJECT = 8;
+    }
+}
+
+bitflags! {
+    /// What a Reference is good for.
+    #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+    pub struct ReferenceRights: u64 {
+        /// To a Port: send notifications.
+        const SEND = 1 << 0;
+        /// To a Port: call, and make it a keeper.
+        const CALL = 1 << 1;
+        /// Copy the Reference, and send it in messages.
+        const COPY = 1 << 2;
+        /// To a Port: set a badge, once.
+        const BADGE = 1 << 3;
+        /// Make copies that can be revoked.
+        const GRANT = 1 << 4;
+        /// Revoke the grant. No copy has it.
+        const REVOKE = 1 << 5;
+        /// To a Portset: put Ports into it.
+        const SERVE = 1 << 6;
+        /// To a Region: map it to be read.
+        const READ = 1 << 8;
+        /// To a Region: map it to be written.
+        const WRITE = 1 << 9;
+        /// To a Region: map it to be executed.
+        const EXECUTE = 1 << 10;
+        /// To a Region: map it to create objects in it.
+        const CREATE_OBJECT = 1 << 11;
+        /// To a Space: make Mappings appear in it.
+        const MAP = 1 << 12;
+        /// To a Space: export its memory.
+        const EXPORT = 1 << 13;
+        /// To a Space: have Threads run in it.
+        const RUN = 1 << 14;
+    }
+}
+
+impl ReferenceRights {
+    /// The rights of the Mappings of a Region that are made through the Reference.
+    pub const fn memory(self) -> Rights {
+        Rights::from_bits_truncate(self.bits() >> 8)
     }
 }
 
@@ -542,6 +649,7 @@ pub struct NativeState {
 }
 
 const _: () = assert!(size_of::<MutexState>() == 8);
+const _: () = assert!(ReferenceRights::all().memory().bits() == Rights::all().bits());
 const _: () = assert!(size_of::<MappingState>() == 32);
 const _: () = assert!(size_of::<RegionState>() == 24);
 const _: () = assert!(size_of::<SpaceState>() == 24);

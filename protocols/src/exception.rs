@@ -68,7 +68,7 @@ pub enum Misuse {
     ObjectExists = 4,
     /// The address is not aligned as documented.
     NotAligned = 5,
-    /// The memory is not mapped with the rights needed.
+    /// The memory is not mapped with the rights needed, or the Reference does not have the right needed.
     NoRight = 6,
     /// The call is not possible on the calling thread itself.
     CurrentThread = 7,

@@ -4,7 +4,8 @@ use super::{Done, Stop};
 use crate::arena::Id;
 use crate::kernel::Kernel;
 use crate::memory::hierarchy::{Piece, Space};
-use crate::objects::{Object, Reference};
+use crate::objects::{Object, Objects};
+use crate::references::{Capability, Reference};
 use protocols::address::PAGE_SIZE;
 use protocols::api::{ObjectType, Rights, Status};
 use protocols::exception::Misuse;
@@ -48,20 +49,39 @@ impl Kernel {
 
     /// The Reference at an address that is to be pointed elsewhere; 0 names none.
     pub(super) fn optional_reference(&mut self, space: Id<Space>, address: u64) -> Result<Option<Id<Reference>>, Stop> {
-        match address {
-            0 => Ok(None),
-            address => match self.object_at(space, address, Rights::WRITE)? {
-                Object::Reference(id) => Ok(Some(id)),
-                _ => Err(Misuse::WrongType.into()),
-            },
+        if address == 0 { Ok(None) } else { self.reference_at(space, address, Rights::WRITE).map(Some) }
+    }
+
+    /// Points a Reference, if one was asked for, at what an object links to: with the rights that it was linked by, no more.
+    pub(super) fn point(&mut self, reference: Option<Id<Reference>>, link: Option<Capability>) {
+        let link = link.filter(|link| self.objects.is_valid(link));
+        if let Some(reference) = reference {
+            self.objects.set_reference(reference, link.map(Capability::copy));
         }
     }
 
-    /// Points a Reference, if one was asked for, at what an object links to.
-    pub(super) fn point(&mut self, reference: Option<Id<Reference>>, target: Option<Object>) {
-        let target = target.filter(|&target| self.objects.exists(target));
-        if let Some(reference) = reference.and_then(|id| self.objects.references.get_mut(id)) {
-            reference.target = target;
-        }
+    /// Has an object link by a capability, if there is one, where `slot` says.
+    pub(super) fn set_link(
+        &mut self,
+        capability: Option<Capability>,
+        slot: impl FnOnce(&mut Objects) -> Option<&mut Option<Capability>>,
+    ) {
+        let Some(capability) = capability else { return };
+        self.objects.keep(&capability);
+        let before = slot(&mut self.objects).and_then(|link| link.replace(capability));
+        self.objects.drop_kept(before);
+    }
+
+    /// Gives an object a keeper, if there is one, where `slot` says.
+    pub(super) fn set_keeper(
+        &mut self,
+        capability: Option<Capability>,
+        slot: impl FnOnce(&mut Objects) -> Option<&mut Reference>,
+    ) {
+        let Some(capability) = capability else { return };
+        self.objects.keep(&capability);
+        let keeper = slot(&mut self.objects);
+        let before = keeper.map(|keeper| core::mem::replace(keeper, Reference::new(Some(capability))));
+        self.objects.drop_kept(before.and_then(|before| before.capability()));
     }
 }

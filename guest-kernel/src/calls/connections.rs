@@ -5,9 +5,10 @@ use crate::arena::Id;
 use crate::connection::{Connection, Half, Moved, Operation, Step, advance};
 use crate::kernel::Kernel;
 use crate::memory::hierarchy::Space;
-use crate::objects::{Object, Port};
+use crate::objects::Object;
+use crate::references::{Capability, Destination};
 use crate::thread::{Thread, Wait, set_words};
-use protocols::api::{ConnectionState, MessageKind, Rights, Side, Status, Transfer};
+use protocols::api::{ConnectionState, MessageKind, ReferenceRights, Rights, Side, Status, Transfer};
 use protocols::exception::{MESSAGE_WORDS, Misuse};
 use protocols::virtual_cpu::register::{R15, RAX, RDI, RDX, RSI};
 use zerocopy::{IntoBytes, TryFromBytes};
@@ -21,6 +22,7 @@ impl Kernel {
         let (operation, side) = Operation::of(number).ok_or(Misuse::UnknownCall)?;
         let step = operation.step();
         let thread = self.objects.threads.get_mut(id).ok_or(Misuse::NoObject)?;
+        let caller = thread.space.ok_or(Misuse::NoObject)?;
         let [target, parameters] = [thread.gpr()[RDI], thread.gpr()[RSI]];
         let needs_parameters = !matches!(step, Step::Disconnect | Step::Alert);
         if needs_parameters && !parameters.is_multiple_of(align_of::<Transfer>() as u64) {
@@ -28,9 +30,12 @@ impl Kernel {
         }
         match step {
             Step::Connect => {
-                let port = self.port_of(id, target)?;
+                let destination = match self.destination_of(caller, target, ReferenceRights::CALL) {
+                    Err(Stop::Status(_)) => return Ok(Some(Status::ConnectInvalid)),
+                    destination => destination?,
+                };
                 self.disconnect(id, Side::Client);
-                return Ok(self.connect(id, port));
+                return Ok(self.connect(id, destination));
             }
             Step::Wait => return self.wait_for_client(id),
             Step::Disconnect | Step::Alert => {
@@ -72,14 +77,14 @@ impl Kernel {
     }
 
     /// Finds a server for the client `id`, or lets it wait for one.
-    fn connect(&mut self, id: Id<Thread>, port_id: Id<Port>) -> Option<Status> {
+    fn connect(&mut self, id: Id<Thread>, destination: Destination) -> Option<Status> {
         let objects = &mut self.objects;
-        let Some(port) = objects.ports.get(port_id) else { return Some(Status::ConnectInvalid) };
-        let (alias, portset) = (port.alias, port.portset);
+        let Some(port) = objects.ports.get(destination.port) else { return Some(Status::ConnectInvalid) };
+        let (alias, portset) = (destination.name(port), port.portset);
         let portset = portset.and_then(|portset| objects.portsets.get_mut(portset));
         match portset.and_then(|portset| portset.servers.pop_front(&mut objects.threads)) {
             Some(server) => self.accept(id, server, alias, Side::Client),
-            None => self.wait_for_server(id, port_id, MessageKind::Connection),
+            None => self.wait_for_server(id, destination.port, destination.badge, MessageKind::Connection),
         }
         None
     }
@@ -229,15 +234,14 @@ impl Kernel {
             return Ok(Status::NotFound);
         };
         let half = ends.get(side);
-        if reference != 0 {
-            self.set_link(caller, reference, half.map(|half| Object::Thread(half.peer)))?;
-        }
+        let reference = self.optional_reference(caller, reference)?;
         let exported = ConnectionState {
             connected: half.is_some() as u64,
             sends: half.is_some_and(|half| half.sends) as u64,
             alerted: ends.alerted(side) as u64,
         };
         self.write(caller, state, exported.as_bytes())?;
+        self.point(reference, half.map(|half| Capability::new(Object::Thread(half.peer))));
         Ok(if half.is_some() { Status::Ok } else { Status::NotFound })
     }
 
@@ -364,6 +368,13 @@ impl Joined<'_> {
                 }
                 self.kernel.disconnect(id, end);
                 self.kernel.misuse(id, misuse, call);
+            }
+            // For uses of a link that needs its target; moving one does not.
+            Stop::Status(status) => {
+                if let Some(thread) = self.thread_mut(end) {
+                    thread.wait = Wait::Nothing;
+                    thread.finish(status as u64);
+                }
             }
         }
         Moved::Interrupted

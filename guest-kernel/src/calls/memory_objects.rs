@@ -10,17 +10,18 @@ use crate::memory::hierarchy::{
 };
 use crate::memory::page_table::USER_END;
 use crate::objects::Object;
+use crate::references::Capability;
 use crate::space::Contents;
 use crate::thread::Thread;
 use protocols::address::PAGE_SIZE;
-use protocols::api::{MappingState, RegionState, Rights, Status};
+use protocols::api::{MappingState, ObjectType, ReferenceRights, RegionState, Rights, Status};
 use protocols::exception::Misuse;
-use protocols::virtual_cpu::register::{RDX, RSI};
+use protocols::virtual_cpu::register::{R8, RDX, RSI};
 use zerocopy::IntoBytes;
 
 impl Mapping {
     fn state(&self) -> MappingState {
-        MappingState { offset: self.offset, start: self.start, size: self.size, rights: self.rights.bits() }
+        MappingState { offset: self.offset, start: self.start, size: self.size, rights: self.access.wanted.bits() }
     }
 }
 
@@ -45,22 +46,13 @@ impl Kernel {
         check_range(state.start, state.size)?;
         check_range(state.offset, state.size)?;
         let rights = Rights::from_bits(state.rights).ok_or(Misuse::BadArgument)?;
-        let new_region = match region {
-            0 => self.objects.mappings.get(id).and_then(|mapping| mapping.region),
-            reference => match self.link_of(caller, reference)? {
-                Some(Object::Region(region)) => Some(region),
-                Some(_) => return Err(Misuse::WrongType.into()),
-                None => return Err(Misuse::NullReference.into()),
-            },
+        let capability = self.optional_link(caller, region, ObjectType::Region, ReferenceRights::empty())?;
+        let new_region = match capability.map(|capability| capability.target) {
+            Some(Object::Region(region)) => Some(region),
+            _ => self.objects.mappings.get(id).and_then(|mapping| mapping.region),
         };
-        let new_space = match space {
-            0 => self.objects.mappings.get(id).and_then(|mapping| mapping.space),
-            reference => match self.link_of(caller, reference)? {
-                Some(Object::Space(space)) => Some(space),
-                Some(_) => return Err(Misuse::WrongType.into()),
-                None => return Err(Misuse::NullReference.into()),
-            },
-        };
+        let (space, space_link) = self.optional_space(caller, space, ReferenceRights::MAP)?.unzip();
+        let new_space = space.or(self.objects.mappings.get(id).and_then(|mapping| mapping.space));
         if let Some(space) = new_space.and_then(|space| self.objects.spaces.get(space)) {
             if matches!(space.contents, Contents::Native(_)) && state.start + state.size > USER_END {
                 return Err(Misuse::BadArgument.into());
@@ -76,10 +68,16 @@ impl Kernel {
             return Ok(Status::Circular);
         }
         self.detach_mapping(id);
+        if let Some(capability) = capability {
+            self.objects.set_access(id, &capability);
+        }
+        self.set_link(space_link, |objects| Some(&mut objects.mappings.get_mut(id)?.space_link));
         if let Some(mapping) = self.objects.mappings.get_mut(id) {
-            let (region, space) = (new_region, new_space);
+            mapping.access.wanted = rights;
+            let (access, space_link) = (core::mem::take(&mut mapping.access), mapping.space_link);
+            let (region, space, rights) = (new_region, new_space, rights & access.limit());
             let (offset, start, size) = (state.offset, state.start, state.size);
-            *mapping = Mapping { region, space, offset, start, size, rights, ..Mapping::default() };
+            *mapping = Mapping { region, space, space_link, offset, start, size, rights, access, ..Mapping::default() };
         }
         if let Some(space) = new_space.and_then(|space| self.objects.spaces.get_mut(space)) {
             space.mappings.insert(state.start, id);
@@ -94,27 +92,30 @@ impl Kernel {
         };
         let [region, space] = [self.optional_reference(caller, region)?, self.optional_reference(caller, space)?];
         let Some(mapping) = self.objects.mappings.get(id) else { return Err(Misuse::NoObject.into()) };
-        let (value, from, to) = (mapping.state(), mapping.region, mapping.space);
+        let (value, from, to) = (mapping.state(), mapping.access.link, mapping.space_link);
         if state != 0 {
             self.write(caller, state, value.as_bytes())?;
         }
-        self.point(region, from.map(Object::Region));
-        self.point(space, to.map(Object::Space));
+        self.point(region, from);
+        self.point(space, to);
         Ok(Status::Ok)
+    }
+
+    /// Drops what came through a Mapping.
+    pub fn withdraw_mapping(&mut self, id: Id<Mapping>) {
+        let Some(mapping) = self.objects.mappings.get(id) else { return };
+        if let Some(space) = mapping.space.filter(|_| mapping.used.get()) {
+            self.withdraw(Piece { space, start: mapping.start, end: mapping.start + mapping.size });
+        }
     }
 
     /// Takes a Mapping out of its Space and its Region, and drops what came through it.
     pub fn detach_mapping(&mut self, id: Id<Mapping>) {
+        self.withdraw_mapping(id);
         let Some(mapping) = self.objects.mappings.get(id) else { return };
-        let (space, start, end) = (mapping.space, mapping.start, mapping.start + mapping.size);
-        let used = mapping.used.get();
-        if let Some(space) = space {
-            if used {
-                self.withdraw(Piece { space, start, end });
-            }
-            if let Some(space) = self.objects.spaces.get_mut(space) {
-                space.mappings.remove_if(start, |other| other == id);
-            }
+        let (space, start) = (mapping.space, mapping.start);
+        if let Some(space) = space.and_then(|space| self.objects.spaces.get_mut(space)) {
+            space.mappings.remove_if(start, |other| other == id);
         }
         unlink_mapping(&mut self.objects.regions, &mut self.objects.mappings, id);
     }
@@ -123,7 +124,7 @@ impl Kernel {
     pub fn withdraw_region(&mut self, id: Id<Region>) {
         let mut next = self.objects.regions.get(id).and_then(|region| region.mappings.first());
         while let Some(mapping) = next {
-            next = List::after(&self.objects.mappings, mapping);
+            next = List::<Mapping>::after(&self.objects.mappings, mapping);
             if let Some(piece) = shown(&self.hierarchy(), mapping, 0, MEMORY_END) {
                 self.withdraw(piece);
             }
@@ -143,15 +144,9 @@ impl Kernel {
         };
         check_range(state.start, state.size)?;
         let rights = Rights::from_bits(state.rights).ok_or(Misuse::BadArgument)?;
-        let space = match space {
-            0 => self.objects.regions.get(id).and_then(|region| region.space).or(Some(caller)),
-            reference => match self.link_of(caller, reference)? {
-                Some(Object::Space(space)) => Some(space),
-                Some(_) => return Err(Misuse::WrongType.into()),
-                None => return Err(Misuse::NullReference.into()),
-            },
-        };
-        let keeper = self.optional_port(caller, keeper)?;
+        let (space, space_link) = self.optional_space(caller, space, ReferenceRights::EXPORT)?.unzip();
+        let space = space.or(self.objects.regions.get(id).and_then(|region| region.space)).or(Some(caller));
+        let keeper = self.optional_link(caller, keeper, ObjectType::Port, ReferenceRights::CALL)?;
         if self.orders_region(id, space).is_err() {
             return Ok(Status::Circular);
         }
@@ -159,8 +154,9 @@ impl Kernel {
         self.detach_region(id);
         if let Some(region) = self.objects.regions.get_mut(id) {
             (region.space, region.start, region.size, region.rights) = (space, state.start, state.size, rights);
-            region.keeper = keeper.or(region.keeper);
         }
+        self.set_link(space_link, |objects| Some(&mut objects.regions.get_mut(id)?.space_link));
+        self.set_keeper(keeper, |objects| Some(&mut objects.regions.get_mut(id)?.keeper));
         link_region(&mut self.objects.spaces, &mut self.objects.regions, id);
         Ok(Status::Ok)
     }
@@ -170,7 +166,7 @@ impl Kernel {
         let Some(lower) = space else { return Ok(()) };
         let mut next = self.objects.regions.get(id).and_then(|region| region.mappings.first());
         while let Some(mapping) = next {
-            next = List::after(&self.objects.mappings, mapping);
+            next = List::<Mapping>::after(&self.objects.mappings, mapping);
             if let Some(upper) = self.objects.mappings.get(mapping).and_then(|mapping| mapping.space) {
                 order(&mut self.hierarchy_mut(), lower, upper)?;
             }
@@ -178,17 +174,27 @@ impl Kernel {
         Ok(())
     }
 
-    pub(super) fn get_region(&mut self, caller: Id<Space>, address: u64, state: u64, space: u64, keeper: u64) -> Done {
+    pub(super) fn get_region(
+        &mut self,
+        thread: Id<Thread>,
+        caller: Id<Space>,
+        [address, state, space, keeper]: [u64; 4],
+    ) -> Done {
         let id = self.region_at(caller, address, Rights::READ)?;
         let [space, keeper] = [self.optional_reference(caller, space)?, self.optional_reference(caller, keeper)?];
         let Some(region) = self.objects.regions.get(id) else { return Err(Misuse::NoObject.into()) };
-        let (value, from, port) = (region.state(), region.space, region.keeper);
+        let (value, keeper_link, references) = (region.state(), region.keeper.capability(), region.references);
+        // Where no Reference was given, it is the Space in which the Region was set: to export, as was done.
+        let own = region.space.map(|space| {
+            Capability::new(Object::Space(space)).limited(ReferenceRights::EXPORT | ReferenceRights::COPY)
+        });
+        let space_link = region.space_link.or(own);
         if state != 0 {
             self.write(caller, state, value.as_bytes())?;
         }
-        self.point(space, from.map(Object::Space));
-        self.point(keeper, port.map(Object::Port));
-        Ok(Status::Ok)
+        self.point(space, space_link);
+        self.point(keeper, keeper_link);
+        self.set_result(thread, R8, references)
     }
 
     pub(super) fn protect_region(&mut self, caller: Id<Space>, address: u64, rights: u64) -> Done {

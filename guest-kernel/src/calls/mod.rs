@@ -10,6 +10,8 @@ mod memory_objects;
 mod mutexes;
 mod names;
 mod ports;
+mod reference_messages;
+mod references;
 mod spaces;
 mod threads;
 mod transfer;
@@ -19,18 +21,20 @@ use crate::arena::Id;
 use crate::fault::Unresolved;
 use crate::kernel::Kernel;
 use crate::thread::Thread;
-use protocols::api::{Call, ObjectType, Rights, SpaceKind, Status};
+use protocols::api::{Call, ObjectType, ReferenceRights, Rights, SpaceKind, Status};
 use protocols::exception::Misuse;
 use protocols::virtual_cpu::register::{R8, R9, R10, RAX, RDI, RDX, RSI};
 use zerocopy::{IntoBytes, TryFromBytes};
 
-/// Why a call does not return to its caller now.
+/// Why a call does not do what it is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Stop {
     /// The caller misused the API.
     Misuse(Misuse),
     /// The caller's memory is not there.
     Memory(Unresolved, u64, Rights),
+    /// It returns at once, with a status that says why nothing was done.
+    Status(Status),
 }
 
 impl From<Misuse> for Stop {
@@ -48,7 +52,7 @@ impl Kernel {
         let Some(thread) = self.objects.threads.get(id) else { return };
         let number = thread.gpr()[RAX];
         match self.perform(id, number) {
-            Ok(Some(status)) => {
+            Ok(Some(status)) | Err(Stop::Status(status)) => {
                 if let Some(thread) = self.objects.threads.get_mut(id) {
                     thread.finish(status as u64);
                 }
@@ -61,6 +65,10 @@ impl Kernel {
                 }
                 self.unresolved(id, unresolved, address, want);
             }
+        }
+        // Only now: whoever is told may run instead of the caller.
+        while let Some(port) = self.objects.take_unreferenced() {
+            self.announce(port);
         }
     }
 
@@ -105,7 +113,7 @@ impl Kernel {
             Call::PortsetGetState => self.check_portset(caller, a, Rights::READ),
             Call::PortsetSetState => self.check_portset(caller, a, Rights::WRITE),
             Call::MappingGetState => self.get_mapping(caller, a, b, c, d),
-            Call::RegionGetState => self.get_region(caller, a, b, c, d),
+            Call::RegionGetState => self.get_region(id, caller, [a, b, c, d]),
             Call::PortGetState => self.get_port(id, caller, a, c),
             Call::MappingCreate => self.create_object(caller, a, ObjectType::Mapping),
             Call::RegionCreate => self.create_object(caller, a, ObjectType::Region),
@@ -129,19 +137,16 @@ impl Kernel {
             Call::PortsetReference => self.refer(caller, a, ObjectType::Portset, b),
             Call::SpaceReference => self.refer(caller, a, ObjectType::Space, b),
             Call::ThreadReference => self.refer(caller, a, ObjectType::Thread, b),
-            Call::ReferenceCopy => {
-                let target = self.link_of(caller, a)?;
-                self.set_link(caller, b, target)
-            }
-            Call::ReferenceCheck => {
-                let target = self.link_of(caller, a)?.filter(|&target| self.objects.exists(target));
-                self.set_result(id, RSI, target.map_or(0, |target| target.kind() as u64))
-            }
+            Call::ReferenceCopy => self.copy_reference(caller, a, b),
+            Call::ReferenceCheck => self.check_reference(id, caller, a),
+            Call::ReferenceRestrict => self.restrict_reference(caller, [a, b, c, d]),
+            Call::ReferenceGrant => self.grant_reference(caller, a, b),
+            Call::ReferenceRevoke => return self.revoke_reference(id, caller, a),
             Call::MappingSetState => self.set_mapping(caller, a, b, c, d),
             Call::RegionSetState => self.set_region(caller, a, b, c, d),
             Call::RegionProtect => self.protect_region(caller, a, b),
             Call::RegionSearch => return self.search_region(id, caller, a, b),
-            Call::PortSetState => self.set_port(caller, a, b, c),
+            Call::PortSetState => self.set_port(caller, a, b, c, d),
             Call::SpaceGetState => self.get_space(id, caller, [a, b, c]),
             Call::SpaceSetState => self.set_space(caller, a, b, c),
             Call::SpaceSetPolicy => self.set_space_policy(caller, a, b, c, d),
@@ -156,7 +161,7 @@ impl Kernel {
                 self.set_result(id, RSI, before)
             }
             Call::IpcSend => {
-                let port = self.port_of(id, a)?;
+                let port = self.destination_of(caller, a, ReferenceRights::SEND)?.port;
                 match self.objects.ports.get_mut(port) {
                     Some(port) => port.notification |= b,
                     None => return Ok(Some(Status::InvalidDestination)),
@@ -169,8 +174,8 @@ impl Kernel {
                 Ok(Status::Ok)
             }
             Call::IpcCall => {
-                let port = self.port_of(id, a)?;
-                if self.send_call(id, port) {
+                let destination = self.destination_of(caller, a, ReferenceRights::CALL)?;
+                if self.send_call(id, destination) {
                     return Ok(None);
                 }
                 Ok(Status::InvalidDestination)
@@ -196,6 +201,10 @@ impl Kernel {
             Call::ThreadGetConnection => self.get_connection(caller, a, b, c, d),
             Call::ThreadMoveConnection => self.move_connection(caller, a, b, c),
             Call::ThreadConnect => self.connect_threads(caller, a, b, c, d),
+            Call::IpcCallWithReference => return self.call_with_reference(id, caller, a),
+            Call::IpcReplyWithReference => return self.reply_with_reference(id, caller),
+            Call::IpcWaitReceiveWithReference => return self.receive_with_reference(id, caller, a),
+            Call::IpcReplyWaitReceiveWithReference => return self.reply_and_receive_with_reference(id, caller, a),
             // Answered at the entry, through either door.
             Call::ThreadSelf => return Err(Misuse::UnknownCall.into()),
             _ => return self.connection_call(id, number),

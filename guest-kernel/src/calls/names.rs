@@ -5,7 +5,8 @@ use crate::arena::Id;
 use crate::fault::Unresolved;
 use crate::kernel::Kernel;
 use crate::memory::hierarchy::{Fault, Region, Space};
-use crate::objects::{Object, Port, Portset};
+use crate::objects::{Object, Portset};
+use crate::references::{Capability, Reference};
 use crate::thread::Thread;
 use protocols::address::HostPhysical;
 use protocols::api::{OBJECT_SIZE, ObjectType, Rights, Status};
@@ -57,12 +58,11 @@ impl Kernel {
         space.names.get(address, Rights::READ, space.epoch)
     }
 
-    /// The Port that a Reference links to, where the Reference was found before.
+    /// The Reference at an address, where it was found before.
     #[inline(always)]
-    pub fn quick_port(&self, thread: Id<Thread>, address: u64) -> Option<Id<Port>> {
-        let Object::Reference(id) = self.cached_name(thread, address)? else { return None };
-        match self.objects.references.get(id)?.target {
-            Some(Object::Port(port)) => Some(port),
+    pub fn quick_reference(&self, thread: Id<Thread>, address: u64) -> Option<Id<Reference>> {
+        match self.cached_name(thread, address)? {
+            Object::Reference(reference) => Some(reference),
             _ => None,
         }
     }
@@ -76,54 +76,14 @@ impl Kernel {
         }
     }
 
-    #[inline]
-    pub(super) fn link_of(&mut self, space: Id<Space>, address: u64) -> Result<Option<Object>, Stop> {
-        match self.object_at(space, address, Rights::READ)? {
-            Object::Reference(id) => Ok(self.objects.references.get(id).and_then(|reference| reference.target)),
-            _ => Err(Misuse::WrongType.into()),
-        }
-    }
-
-    pub(super) fn set_link(&mut self, space: Id<Space>, address: u64, target: Option<Object>) -> Done {
-        match self.object_at(space, address, Rights::WRITE)? {
-            Object::Reference(id) => {
-                if let Some(reference) = self.objects.references.get_mut(id) {
-                    reference.target = target;
-                }
-                Ok(Status::Ok)
-            }
-            _ => Err(Misuse::WrongType.into()),
-        }
-    }
-
     pub(super) fn refer(&mut self, space: Id<Space>, address: u64, kind: ObjectType, reference: u64) -> Done {
         let object = self.object_at(space, address, Rights::READ)?;
         if object.kind() != kind {
             return Err(Misuse::WrongType.into());
         }
-        self.set_link(space, reference, Some(object))
-    }
-
-    /// The Port that the Reference at `address` links to.
-    #[inline]
-    pub(super) fn port_of(&mut self, id: Id<Thread>, address: u64) -> Result<Id<Port>, Stop> {
-        let space = self.objects.threads.get(id).and_then(|thread| thread.space).ok_or(Misuse::NoObject)?;
-        match self.link_of(space, address)? {
-            Some(Object::Port(port)) => Ok(port),
-            Some(_) => Err(Misuse::WrongType.into()),
-            None => Err(Misuse::NullReference.into()),
-        }
-    }
-
-    pub(super) fn optional_port(&mut self, space: Id<Space>, address: u64) -> Result<Option<Id<Port>>, Stop> {
-        match address {
-            0 => Ok(None),
-            address => match self.link_of(space, address)? {
-                Some(Object::Port(port)) => Ok(Some(port)),
-                Some(_) => Err(Misuse::WrongType.into()),
-                None => Err(Misuse::NullReference.into()),
-            },
-        }
+        let reference = self.reference_at(space, reference, Rights::WRITE)?;
+        self.objects.set_reference(reference, Some(Capability::new(object)));
+        Ok(Status::Ok)
     }
 
     #[inline]

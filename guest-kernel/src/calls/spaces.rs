@@ -4,11 +4,10 @@ use super::Done;
 use crate::arena::Id;
 use crate::kernel::Kernel;
 use crate::memory::hierarchy::Space;
-use crate::objects::Object;
 use crate::space::Contents;
 use crate::thread::Thread;
 use protocols::address::PAGE_SIZE;
-use protocols::api::{Rights, SpaceKind, SpaceState, Status};
+use protocols::api::{ObjectType, ReferenceRights, Rights, SpaceKind, SpaceState, Status};
 use protocols::exception::Misuse;
 use protocols::policy::{Controls, CpuidEntry, Kind, MAX_CPUID_ENTRIES, MsrEntry};
 use protocols::virtual_cpu::register::RDX;
@@ -24,25 +23,23 @@ impl Kernel {
         let id = self.space_at(caller, address, Rights::READ)?;
         let reference = self.optional_reference(caller, keeper)?;
         let Some(space) = self.objects.spaces.get(id) else { return Ok(Status::NotFound) };
-        let (keeper, patience) = (space.keeper, space.patience);
+        let (keeper, patience) = (space.keeper.capability(), space.patience);
         let kind = if matches!(space.contents, Contents::Machine(_)) { SpaceKind::Machine } else { SpaceKind::Native };
         let (allowance, used) = space.account.frames();
         let value = SpaceState { kind: kind as u64, allowance, used };
         if state != 0 {
             self.write(caller, state, value.as_bytes())?;
         }
-        self.point(reference, keeper.map(Object::Port));
+        self.point(reference, keeper);
         self.set_result(thread, RDX, patience)
     }
 
     pub(super) fn set_space(&mut self, caller: Id<Space>, address: u64, keeper: u64, patience: u64) -> Done {
         let space = self.space_at(caller, address, Rights::WRITE)?;
-        let keeper = self.optional_port(caller, keeper)?;
-        if let Some(space) = self.objects.spaces.get_mut(space) {
-            space.keeper = keeper.or(space.keeper);
-            if patience != 0 {
-                space.patience = patience;
-            }
+        let keeper = self.optional_link(caller, keeper, ObjectType::Port, ReferenceRights::CALL)?;
+        self.set_keeper(keeper, |objects| Some(&mut objects.spaces.get_mut(space)?.keeper));
+        if let Some(space) = self.objects.spaces.get_mut(space).filter(|_| patience != 0) {
+            space.patience = patience;
         }
         Ok(Status::Ok)
     }

@@ -4,9 +4,8 @@ use super::{Done, Stop};
 use crate::arena::Id;
 use crate::kernel::Kernel;
 use crate::memory::hierarchy::Space;
-use crate::objects::Object;
 use crate::thread::{Thread, Wait};
-use protocols::api::{NativeState, OBJECT_SIZE, Rights, Run, Status};
+use protocols::api::{NativeState, OBJECT_SIZE, ReferenceRights, Rights, Run, Status};
 use protocols::exception::Misuse;
 use protocols::virtual_cpu::register::RDX;
 use protocols::virtual_cpu::{Groups, VirtualCpuState};
@@ -34,8 +33,8 @@ impl Kernel {
             self.write_thread_state(caller, target, state, groups)?;
         }
         let Some(thread) = self.objects.threads.get(target) else { return Err(Misuse::NoObject.into()) };
-        let (space, own) = (thread.space, thread.own_address());
-        self.point(reference, space.map(Object::Space));
+        let (link, own) = (thread.space_link.filter(|_| thread.space.is_some()), thread.own_address());
+        self.point(reference, link);
         self.set_result(id, RDX, own.unwrap_or(0))
     }
 
@@ -66,14 +65,7 @@ impl Kernel {
             return Err(Misuse::CurrentThread.into());
         }
         let run = Run::try_read_from_bytes(run.as_bytes()).map_err(|_| Misuse::BadArgument)?;
-        let new_space = match space {
-            0 => None,
-            reference => match self.link_of(caller, reference)? {
-                Some(Object::Space(space)) => Some(space),
-                Some(_) => return Err(Misuse::WrongType.into()),
-                None => return Err(Misuse::NullReference.into()),
-            },
-        };
+        let (new_space, space_link) = self.optional_space(caller, space, ReferenceRights::RUN)?.unzip();
         if new_space.is_some_and(|space| !self.objects.spaces.get(space).is_some_and(Space::runs_threads)) {
             return Ok(Status::Refused);
         }
@@ -95,6 +87,7 @@ impl Kernel {
             if let Some(thread) = self.objects.threads.get_mut(target) {
                 thread.join(space, view);
             }
+            self.set_link(space_link, |objects| Some(&mut objects.threads.get_mut(target)?.space_link));
         }
         if state != 0 {
             let is_machine = self.objects.threads.get(target).is_some_and(|thread| thread.virtual_cpu.is_some());

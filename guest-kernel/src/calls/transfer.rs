@@ -10,6 +10,7 @@ use crate::arena::Id;
 use crate::connection::Moved;
 use crate::kernel::Kernel;
 use crate::memory::hierarchy::Space;
+use crate::references::Capability;
 use crate::thread::Thread;
 use core::mem::offset_of;
 use protocols::address::HostPhysical;
@@ -141,11 +142,12 @@ impl Kernel {
             if *work == 0 {
                 return Ok(Moved::Interrupted);
             }
-            let sent = self.entry::<u64>(from.space, source.address).and_then(|(_, at)| self.link_of(from.space, at));
-            let link = sent.map_err(|stop| (from.thread, stop))?;
-            let received =
-                self.entry::<u64>(to.space, target.address).and_then(|(_, at)| self.set_link(to.space, at, link));
-            received.map_err(|stop| (to.thread, stop))?;
+            let sent = self.entry::<u64>(from.space, source.address).and_then(|(_, at)| self.original(from.space, at));
+            let sent = sent.map_err(|stop| (from.thread, stop))?;
+            let taking = self.entry::<u64>(to.space, target.address);
+            let taking = taking.and_then(|(_, at)| self.reference_at(to.space, at, Rights::WRITE));
+            let taking = taking.map_err(|stop| (to.thread, stop))?;
+            self.objects.set_reference(taking, sent.map(Capability::copy));
             from.transfer.send_references = source.without_first(size_of::<u64>());
             to.transfer.receive_references = target.without_first(size_of::<u64>());
             store(from.place, offset_of!(Transfer, send_references), &from.transfer.send_references);

@@ -15,7 +15,7 @@
 use crate::arena::{Arena, Id};
 use crate::list::{List, Member, Place};
 use crate::memory::address_map::AddressMap;
-use crate::objects::Port;
+use crate::references::{Access, Capability, Grant, Paid, Reference};
 use crate::space::Contents;
 use core::cell::Cell;
 use protocols::address::HostPhysical;
@@ -37,7 +37,7 @@ pub struct Space {
     /// The next of the Spaces that are to be emptied.
     pub next_emptied: Option<Id<Space>>,
     /// Who hears of exceptions in it.
-    pub keeper: Option<Id<Port>>,
+    pub keeper: Reference,
     /// How many ticks its threads wait for a keeper's reply; 0 for as many as the kernel thinks fit.
     pub patience: u64,
     /// The tables that cache it, and its kind.
@@ -50,6 +50,8 @@ pub struct Space {
     pub windows: super::window::Windows,
     /// Places of objects found before.
     pub names: crate::names::NameCache,
+    /// The grants that it pays for.
+    pub grants: List<Grant, Paid>,
     /// Its threads may use I/O ports.
     pub ports: bool,
 }
@@ -59,6 +61,8 @@ pub struct Space {
 pub struct Region {
     /// The Space that it exports a piece of.
     pub space: Option<Id<Space>>,
+    /// By what it was linked to that Space; `None`: by itself, to the Space that it was set in.
+    pub space_link: Option<Capability>,
     /// First address exported.
     pub start: u64,
     /// Length in bytes.
@@ -66,7 +70,9 @@ pub struct Region {
     /// Most rights of anything derived from it.
     pub rights: Rights,
     /// Who supplies memory where it has none.
-    pub keeper: Option<Id<Port>>,
+    pub keeper: Reference,
+    /// How many References link to it and are not void.
+    pub references: u64,
     /// Mappings of it.
     pub mappings: List<Mapping>,
     /// Its place among the Regions of its Space.
@@ -80,6 +86,8 @@ pub struct Mapping {
     pub region: Option<Id<Region>>,
     /// The Space that it appears in.
     pub space: Option<Id<Space>>,
+    /// By what it was linked to that Space.
+    pub space_link: Option<Capability>,
     /// Where in the Region it begins.
     pub offset: u64,
     /// Where in the Space it appears.
@@ -92,6 +100,8 @@ pub struct Mapping {
     pub place: Place<Mapping>,
     /// Something was translated through it since it was set.
     pub used: Cell<bool>,
+    /// How it came to its Region.
+    pub access: Access,
 }
 
 impl Member for Region {
@@ -284,7 +294,7 @@ impl Derived {
                 step.mapping = step.region.and_then(|region| first_mapping(hierarchy, region));
                 continue;
             };
-            step.mapping = List::after(hierarchy.mappings, mapping_id);
+            step.mapping = List::<Mapping>::after(hierarchy.mappings, mapping_id);
             let piece = step.piece;
             let Some(region) = hierarchy.regions.get(region_id) else { continue };
             let (start, end) = (piece.start.max(region.start), piece.end.min(region.start + region.size));
@@ -349,7 +359,7 @@ pub fn visit_derived(
             region = List::after(hierarchy.regions, region_id);
             let mut mapping = hierarchy.regions.get(region_id).and_then(|region| region.mappings.first());
             while let Some(mapping_id) = mapping {
-                mapping = List::after(hierarchy.mappings, mapping_id);
+                mapping = List::<Mapping>::after(hierarchy.mappings, mapping_id);
                 let space = hierarchy.mappings.get(mapping_id).and_then(|mapping| mapping.space);
                 let Some((id, space)) = space.and_then(|id| Some((id, hierarchy.spaces.get_mut(id)?))) else {
                     continue;

@@ -10,7 +10,7 @@ use protocols::libc::console::Console;
 use protocols::libc::time;
 use protocols::libnest::memory::OutOfRange;
 use protocols::libnest::server::{machine, stop};
-use protocols::libnest::{Event, Memory, Message, Port, Region, Result, Rights, Server, Status};
+use protocols::libnest::{Event, Memory, Message, Port, Region, Result, Rights, Server, Status, WatchedPort};
 use protocols::parent::Outcome;
 use protocols::startup::Startup;
 
@@ -76,6 +76,12 @@ impl Bench {
     pub fn port(&mut self) -> Result<Port> {
         self.aliases += 1;
         self.server.port(self.aliases)
+    }
+
+    /// The like, of which the bench is told when the last Reference goes; and its alias.
+    pub fn watched_port(&mut self) -> Result<(WatchedPort, u64)> {
+        self.aliases += 1;
+        Ok((WatchedPort::new(self.server.portset(), self.aliases)?, self.aliases))
     }
 
     /// The alias of the Port that was made last.

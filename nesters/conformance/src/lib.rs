@@ -23,7 +23,7 @@
 //! | [`guest`] | micro-guests | no |
 //! | [`code`] | the instructions that both run | yes: symbols of assembly |
 //! | [`team`] | native children of several threads | no |
-//! | [`objects`], [`mutex`], [`cond`], [`mapping`], [`region`], [`port`], [`connection`], [`connection_faults`], [`space`], [`thread`], [`machine`] | tests, by object | no |
+//! | [`objects`], [`mutex`], [`cond`], [`mapping`], [`region`], [`port`], [`connection`], [`connection_faults`], [`references`], [`reference_messages`], [`space`], [`thread`], [`machine`] | tests, by object | no |
 //! | [`hostile`] | tests with nonsense | no |
 //! | [`roles`] | misbehaving as a whole | yes: crashing |
 #![cfg_attr(not(test), no_std)]
@@ -45,6 +45,8 @@ pub mod native;
 pub mod objects;
 pub mod pair;
 pub mod port;
+pub mod reference_messages;
+pub mod references;
 pub mod region;
 pub mod roles;
 pub mod space;
@@ -68,6 +70,8 @@ pub fn run(startup: &'static Startup) -> Outcome {
         port::TESTS,
         connection::TESTS,
         connection_faults::TESTS,
+        references::TESTS,
+        reference_messages::TESTS,
         space::TESTS,
         thread::TESTS,
         machine::TESTS,

@@ -3,7 +3,8 @@
 use protocols::address::PAGE_SIZE;
 use protocols::api::{Call, NativeState, Rights, SpaceKind};
 use protocols::exception::{MISUSE, Misuse, NativeException};
-use protocols::libnest::server::resume;
+use protocols::libc::system_call::ipc_reply;
+use protocols::libnest::server::stop;
 use protocols::libnest::{Event, Mapping, Memory, Port, Run, Space, Thread};
 use protocols::virtual_cpu::register::{R8, R10, RAX, RDI, RDX, RSI, RSP};
 
@@ -93,24 +94,18 @@ impl Native {
 
     /// Has the child begin `code` with registers set, without waiting for the end.
     pub fn begin(&mut self, code: &[u8], registers: &[(usize, u64)]) -> Result<(), Failure> {
-        self.load(code)?;
+        self.memory.write_bytes(0, code)?;
+        if core::mem::take(&mut self.waits) {
+            // Its exception was answered so already, if others have been received since: then this is for the last of them.
+            let _ = ipc_reply(&stop());
+        }
         Ok(self.thread.set_native_state(&state(registers), Run::Go)?)
-    }
-
-    fn load(&self, code: &[u8]) -> Result<(), Failure> {
-        Ok(self.memory.write_bytes(0, code)?)
     }
 
     /// Has the child run `code` with registers set, and waits for the end.
     pub fn run(&mut self, bench: &mut Bench, code: &[u8], registers: &[(usize, u64)]) -> Result<Answer, Failure> {
-        self.load(code)?;
-        let event = if self.waits {
-            self.thread.set_native_state(&state(registers), Run::Unchanged)?;
-            bench.reply(&resume())
-        } else {
-            self.thread.set_native_state(&state(registers), Run::Go)?;
-            bench.receive()
-        };
+        self.begin(code, registers)?;
+        let event = bench.receive();
         self.answer(event)
     }
 

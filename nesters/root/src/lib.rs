@@ -103,6 +103,7 @@ fn serve(startup: &'static Startup) -> Result<Option<alloc::string::String>> {
             }
             // A connection ends when the root nester waits again.
             Event::Notification { .. }
+            | Event::NoReferences { .. }
             | Event::MemoryFault { .. }
             | Event::MachineExit { .. }
             | Event::Connection { .. }

@@ -53,7 +53,7 @@ use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 pub struct Transfer {
     /// Bytes to send: a table of [`Buffer`]s.
     pub send: Table,
-    /// References to send: a table of their addresses.
+    /// References to send: a table of their addresses. Copies of them go; right `COPY`.
     pub send_references: Table,
     /// Room for bytes: a table of [`Buffer`]s.
     pub receive: Table,

@@ -119,7 +119,7 @@ unsafe fn wait(call: Call, portset: u64, deadline: u64, transfer: &mut Transfer)
     match ended {
         Status::Ok | Status::MoreData | Status::MoreReferences | Status::ReceiveDisconnected => {
             let kind = try_transmute!(kind).unwrap_or(MessageKind::Notification);
-            Ok((Received { alias, kind, words }, ended))
+            Ok((Received { alias, kind, with_reference: false, words }, ended))
         }
         _ => Err(ended),
     }

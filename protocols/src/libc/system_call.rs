@@ -10,8 +10,8 @@ use core::arch::asm;
 use zerocopy::try_transmute;
 
 use crate::api::{
-    Call, MappingState, MessageKind, MutexState, NativeState, ObjectType, RegionState, Rights, Run, SpaceKind,
-    SpaceState, Status,
+    Call, MappingState, MessageKind, MutexState, NativeState, ObjectType, ReferenceRights, RegionState, Rights, Run,
+    SpaceKind, SpaceState, Status, WITH_REFERENCE,
 };
 use crate::policy;
 use crate::virtual_cpu::{Groups, VirtualCpuState};
@@ -116,6 +116,7 @@ one_object! {
     thread_destroy = ThreadDestroy, "[`Call::ThreadDestroy`].";
     reference_create = ReferenceCreate, "[`Call::ReferenceCreate`].";
     reference_destroy = ReferenceDestroy, "[`Call::ReferenceDestroy`].";
+    reference_revoke = ReferenceRevoke, "[`Call::ReferenceRevoke`].";
 }
 
 macro_rules! two_addresses {
@@ -146,6 +147,7 @@ two_addresses! {
     space_reference = SpaceReference, "[`Call::SpaceReference`].";
     thread_reference = ThreadReference, "[`Call::ThreadReference`].";
     reference_copy = ReferenceCopy, "[`Call::ReferenceCopy`]: from the first to the second.";
+    reference_grant = ReferenceGrant, "[`Call::ReferenceGrant`]: from the first to the second.";
     space_set_keeper = SpaceSetState, "[`Call::SpaceSetState`]: the keeper.";
 }
 
@@ -258,6 +260,12 @@ pub fn region_search(region: u64, offset: u64) -> Result<Option<(u64, ObjectType
 #[inline]
 pub fn port_set_state(port: u64, alias: u64, portset: u64) -> Result<()> {
     on_objects(Call::PortSetState, [port, alias, portset, 0, 0]).ok().map(|_| ())
+}
+
+/// [`Call::PortSetState`]; `tells` says whether the server is told when the last Reference goes.
+#[inline]
+pub fn port_set_state_telling(port: u64, alias: u64, portset: u64, tells: bool) -> Result<()> {
+    on_objects(Call::PortSetState, [port, alias, portset, if tells { 1 } else { 2 }, 0]).ok().map(|_| ())
 }
 
 /// [`Call::SpaceCreate`].
@@ -411,6 +419,19 @@ pub fn reference_check(reference: u64) -> Result<Option<ObjectType>> {
     on_objects(Call::ReferenceCheck, [reference, 0, 0, 0, 0]).ok().map(|returned| object_type(returned.rsi))
 }
 
+/// [`Call::ReferenceCheck`]: the rights of the Reference.
+#[inline]
+pub fn reference_rights(reference: u64) -> Result<ReferenceRights> {
+    let returned = on_objects(Call::ReferenceCheck, [reference, 0, 0, 0, 0]).ok()?;
+    Ok(ReferenceRights::from_bits_truncate(returned.rdx))
+}
+
+/// [`Call::ReferenceRestrict`]: from the first to the second; a `badge` of 0 leaves the badge as it is.
+#[inline]
+pub fn reference_restrict(from: u64, to: u64, rights: ReferenceRights, badge: u64) -> Result<()> {
+    on_objects(Call::ReferenceRestrict, [from, to, rights.bits(), badge, 0]).ok().map(|_| ())
+}
+
 /// [`Call::IpcCall`]: sends `message` to the Port of the Reference and waits for the reply, which replaces it.
 #[inline]
 pub fn ipc_call(reference: u64, message: &mut Message) -> Result<()> {
@@ -473,10 +494,12 @@ pub fn ipc_reply(message: &Message) -> Result<()> {
 /// A message as it was received.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Received {
-    /// The alias of the Port that it was sent to.
+    /// The badge of the Reference that it came through, or else the alias of the Port.
     pub alias: u64,
     /// What it is.
     pub kind: MessageKind,
+    /// Whether a Reference came with it.
+    pub with_reference: bool,
     /// The eight words.
     pub words: Message,
 }
@@ -485,6 +508,101 @@ pub struct Received {
 #[inline]
 pub fn ipc_wait_receive(portset: u64, deadline: u64) -> Result<Received> {
     receive(Call::IpcWaitReceive, portset, deadline, &[0; 8])
+}
+
+/// [`Call::IpcWaitReceiveWithReference`]; a `taking` of 0 takes no Reference.
+#[inline]
+pub fn ipc_wait_receive_with_reference(portset: u64, deadline: u64, taking: u64) -> Result<Received> {
+    exchange(Call::IpcWaitReceiveWithReference, portset, deadline, &[0; 8], [0, taking]).and_then(received)
+}
+
+/// [`Call::IpcReplyWaitReceiveWithReference`]: sends Reference `sent` with the reply, takes one to `taking`; 0 is none.
+#[inline]
+pub fn ipc_reply_wait_receive_with_reference(
+    portset: u64,
+    deadline: u64,
+    reply: &Message,
+    sent: u64,
+    taking: u64,
+) -> Result<Received> {
+    exchange(Call::IpcReplyWaitReceiveWithReference, portset, deadline, reply, [sent, taking]).and_then(received)
+}
+
+/// [`Call::IpcReplyWithReference`]: sends Reference `sent`; 0 is none.
+#[inline]
+pub fn ipc_reply_with_reference(message: &Message, sent: u64) -> Result<()> {
+    exchange(Call::IpcReplyWithReference, 0, 0, message, [sent, 0]).map(|_| ())
+}
+
+/// [`Call::IpcCallWithReference`]: sends Reference `sent` along, takes one to `taking`; 0 is none. Returns whether one came.
+#[inline]
+pub fn ipc_call_with_reference(reference: u64, message: &mut Message, sent: u64, taking: u64) -> Result<bool> {
+    let (_, r15, words) = exchange(Call::IpcCallWithReference, reference, 0, message, [sent, taking])?;
+    *message = words;
+    Ok(r15 & WITH_REFERENCE != 0)
+}
+
+fn received((alias, r15, words): (u64, u64, Message)) -> Result<Received> {
+    let kind = try_transmute!(r15 & !WITH_REFERENCE).unwrap_or(MessageKind::Notification);
+    Ok(Received { alias, kind, with_reference: r15 & WITH_REFERENCE != 0, words })
+}
+
+/// A call that sends and takes a Reference. Returns RDI, R15 and the words.
+fn exchange(
+    call: Call,
+    rdi: u64,
+    r15: u64,
+    message: &Message,
+    [sent, taking]: [u64; 2],
+) -> Result<(u64, u64, Message)> {
+    let mut registers = [call as u64, rdi, r15, sent, taking];
+    let mut words = *message;
+    // SAFETY: the call changes RAX, RCX, R11, RDI, R15 and the eight words only, and no memory. RBX and RBP, which the
+    // compiler keeps for itself, are restored. `registers` and `words` are exclusively ours, and R11 and RCX hold their
+    // addresses: they are on the stack meanwhile.
+    unsafe {
+        asm!(
+            "push rbx",
+            "push rbp",
+            "push r11",
+            "push rcx",
+            "mov rax, [r11]",
+            "mov rdi, [r11 + 8]",
+            "mov r15, [r11 + 16]",
+            "mov rbx, [r11 + 24]",
+            "mov rbp, [r11 + 32]",
+            "mov rsi, [rcx]",
+            "mov rdx, [rcx + 8]",
+            "mov r10, [rcx + 16]",
+            "mov r8, [rcx + 24]",
+            "mov r9, [rcx + 32]",
+            "mov r12, [rcx + 40]",
+            "mov r13, [rcx + 48]",
+            "mov r14, [rcx + 56]",
+            "syscall",
+            "pop rcx",
+            "mov [rcx], rsi",
+            "mov [rcx + 8], rdx",
+            "mov [rcx + 16], r10",
+            "mov [rcx + 24], r8",
+            "mov [rcx + 32], r9",
+            "mov [rcx + 40], r12",
+            "mov [rcx + 48], r13",
+            "mov [rcx + 56], r14",
+            "pop r11",
+            "mov [r11], rax",
+            "mov [r11 + 8], rdi",
+            "mov [r11 + 16], r15",
+            "pop rbp",
+            "pop rbx",
+            inout("r11") registers.as_mut_ptr() => _,
+            inout("rcx") words.as_mut_ptr() => _,
+            out("rax") _, out("rdi") _, out("rsi") _, out("rdx") _, out("r8") _, out("r9") _, out("r10") _,
+            out("r12") _, out("r13") _, out("r14") _, out("r15") _,
+        );
+    }
+    check(registers[0])?;
+    Ok((registers[1], registers[2], words))
 }
 
 /// [`Call::IpcReplyWaitReceive`]; a `deadline` of 0 waits for ever.
@@ -520,7 +638,7 @@ fn receive(call: Call, portset: u64, deadline: u64, reply: &Message) -> Result<R
     }
     check(status)?;
     let kind = try_transmute!(kind).unwrap_or(MessageKind::Notification);
-    Ok(Received { alias, kind, words: [w0, w1, w2, w3, w4, w5, w6, w7] })
+    Ok(Received { alias, kind, with_reference: false, words: [w0, w1, w2, w3, w4, w5, w6, w7] })
 }
 
 fn object_type(number: u64) -> Option<ObjectType> {

@@ -30,9 +30,9 @@ pub mod sync;
 pub use child::NativeChild;
 pub use connection::Exchange;
 pub use memory::Memory;
-pub use objects::{Device, Mapping, Port, Portset, Reference, Region, Space, Thread};
+pub use objects::{Device, Grant, Mapping, Port, Portset, Reference, Region, Space, Thread, WatchedPort};
 pub use server::{Event, Server};
 pub use sync::{Condition, Mutex};
 
-pub use crate::api::{Rights, Run, SpaceKind, Status};
+pub use crate::api::{ReferenceRights, Rights, Run, SpaceKind, Status};
 pub use crate::libc::system_call::{Message, Result};

@@ -5,7 +5,8 @@ use super::memory::Memory;
 use super::place::Place;
 use crate::address::PAGE_SIZE;
 use crate::api::{
-    MappingState, NativeState, OBJECT_SIZE, ObjectType, RegionState, Rights, Run, SpaceKind, SpaceState, Status,
+    MappingState, NativeState, OBJECT_SIZE, ObjectType, ReferenceRights, RegionState, Rights, Run, SpaceKind,
+    SpaceState, Status,
 };
 use crate::libc::system_call::{self as call, Message, Result};
 use crate::policy::{Controls, CpuidEntry, MsrEntry};
@@ -104,6 +105,35 @@ impl Reference {
         Ok(copy)
     }
 
+    /// Another Reference to the same object with these of its rights.
+    pub fn restricted(&self, rights: ReferenceRights) -> Result<Self> {
+        let copy = Self::new()?;
+        call::reference_restrict(self.address(), copy.address(), rights, 0)?;
+        Ok(copy)
+    }
+
+    /// Another Reference to the same Port, which has no badge yet, with these of its rights and a badge other than 0.
+    pub fn badged(&self, badge: u64, rights: ReferenceRights) -> Result<Self> {
+        if badge == 0 {
+            return Err(Status::Refused);
+        }
+        let copy = Self::new()?;
+        call::reference_restrict(self.address(), copy.address(), rights, badge)?;
+        Ok(copy)
+    }
+
+    /// A grant of what it links to: what is given away as [copies](Grant::reference) of it ends with it.
+    pub fn grant(&self) -> Result<Grant> {
+        let reference = Self::new()?;
+        call::reference_grant(self.address(), reference.address())?;
+        Ok(Grant { reference })
+    }
+
+    /// Its rights.
+    pub fn rights(&self) -> Result<ReferenceRights> {
+        call::reference_rights(self.address())
+    }
+
     /// What it links to, `None` if that does not exist any more.
     pub fn check(&self) -> Result<Option<ObjectType>> {
         call::reference_check(self.address())
@@ -115,10 +145,47 @@ impl Reference {
         call::ipc_call(self.address(), message)
     }
 
+    /// [`call`](Self::call) that sends a Reference along, if there is one, and has `taking` link as the one that comes with the
+    /// reply. Returns whether one came.
+    pub fn call_with(
+        &self,
+        message: &mut Message,
+        sent: Option<&Reference>,
+        taking: Option<&Reference>,
+    ) -> Result<bool> {
+        let address = |reference: Option<&Reference>| reference.map_or(0, Reference::address);
+        call::ipc_call_with_reference(self.address(), message, address(sent), address(taking))
+    }
+
     /// Sends notification bits to the Port that it links to. Never waits.
     #[inline]
     pub fn send(&self, bits: u64) -> Result<()> {
         call::ipc_send(self.address(), bits)
+    }
+}
+
+/// What has been given away and can be taken back: dropping it revokes it, and all that was derived from it.
+#[derive(Debug)]
+pub struct Grant {
+    reference: Reference,
+}
+
+impl Grant {
+    /// A Reference to give away, which ends with the grant.
+    pub fn reference(&self) -> Result<Reference> {
+        self.reference.duplicate()
+    }
+
+    /// The Reference that grants: copies of it end with the grant.
+    pub fn granting(&self) -> &Reference {
+        &self.reference
+    }
+}
+
+impl Drop for Grant {
+    fn drop(&mut self) {
+        // The Reference has the right for as long as its handle, so that revoking cannot fail.
+        let _ = call::reference_revoke(self.reference.address());
     }
 }
 
@@ -145,6 +212,28 @@ impl Port {
         let port = Self::create(call::port_create)?;
         call::port_set_state(port.address(), alias, portset.reference().address())?;
         Ok(port)
+    }
+}
+
+handle! {
+    /// A Port of which the handle keeps no Reference: its server can be told when nobody has one any more.
+    WatchedPort, port_destroy
+}
+
+impl WatchedPort {
+    /// A Port in `portset`; messages that come through it carry `alias`. Each time that its last Reference goes,
+    /// [`Event::NoReferences`](super::Event::NoReferences) arrives.
+    pub fn new(portset: &Portset, alias: u64) -> Result<Self> {
+        let port = Self { place: create(call::port_create)? };
+        call::port_set_state_telling(port.address(), alias, portset.reference().address(), true)?;
+        Ok(port)
+    }
+
+    /// A Reference to it, to be given away.
+    pub fn reference(&self) -> Result<Reference> {
+        let reference = Reference::new()?;
+        call::port_reference(self.address(), reference.address())?;
+        Ok(reference)
     }
 }
 
@@ -221,8 +310,13 @@ impl Region {
 
     /// Makes `port` its keeper: faults that find no memory in the Region arrive there.
     pub fn set_keeper(&self, port: &Port) -> Result<()> {
+        self.set_keeper_through(port.reference())
+    }
+
+    /// Makes the Port that `reference` links to its keeper, with the badge and for as long as the grant of `reference`.
+    pub fn set_keeper_through(&self, reference: &Reference) -> Result<()> {
         // SAFETY: the state is unchanged.
-        unsafe { call::region_set_state(self.address(), &self.state, 0, port.reference().address()) }
+        unsafe { call::region_set_state(self.address(), &self.state, 0, reference.address()) }
     }
 
     /// Limits all that is derived from it to `rights`, at once; relaxes the limit too.
@@ -284,8 +378,20 @@ handle! {
 impl Mapping {
     /// Makes `size` bytes of `region` from `offset` on appear in `space` from `start` on, with `rights`.
     pub fn new(region: &Region, offset: u64, space: &Space, start: u64, size: u64, rights: Rights) -> Result<Self> {
+        Self::through(region.reference(), offset, space, start, size, rights)
+    }
+
+    /// Makes part of the Region that `region` links to appear, with what rights `region` has.
+    pub fn through(
+        region: &Reference,
+        offset: u64,
+        space: &Space,
+        start: u64,
+        size: u64,
+        rights: Rights,
+    ) -> Result<Self> {
         let mut mapping = Self { place: create(call::mapping_create)? };
-        mapping.set(region, offset, space, start, size, rights)?;
+        mapping.set_through(region, offset, space, start, size, rights)?;
         Ok(mapping)
     }
 
@@ -308,8 +414,20 @@ impl Mapping {
         size: u64,
         rights: Rights,
     ) -> Result<()> {
+        self.set_through(region.reference(), offset, space, start, size, rights)
+    }
+
+    fn set_through(
+        &mut self,
+        region: &Reference,
+        offset: u64,
+        space: &Space,
+        start: u64,
+        size: u64,
+        rights: Rights,
+    ) -> Result<()> {
         let state = MappingState { offset, start, size, rights: rights.bits() };
-        self.set_state(&state, region.reference(), space)
+        self.set_state(&state, region, space)
     }
 
     fn set_state(&mut self, state: &MappingState, region: &Reference, space: &Space) -> Result<()> {
@@ -331,7 +449,12 @@ impl Space {
 
     /// Makes `port` its keeper: exceptions and VM exits of its threads arrive there.
     pub fn set_keeper(&self, port: &Port) -> Result<()> {
-        call::space_set_keeper(self.address(), port.reference().address())
+        self.set_keeper_through(port.reference())
+    }
+
+    /// Makes the Port that `reference` links to its keeper, with the badge and for as long as the grant of `reference`.
+    pub fn set_keeper_through(&self, reference: &Reference) -> Result<()> {
+        call::space_set_keeper(self.address(), reference.address())
     }
 
     /// Lets its threads wait for a keeper's reply for so many ticks of the time stamp counter, then stop.

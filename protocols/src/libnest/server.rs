@@ -14,13 +14,13 @@
 use zerocopy::transmute;
 
 use super::connection::{left, piece, room, single};
-use super::objects::{Port, Portset};
+use super::objects::{Port, Portset, Reference};
 use crate::api::{MessageKind, Status, Transfer};
 use crate::exception::{MachineExit, MachineReply, MemoryFault, NativeException, exception_reply, memory_reply};
 use crate::libc::connection as call;
 use crate::libc::system_call::{self, Message, Received, Result};
 
-/// What was received. `alias` is that of the Port that it came through.
+/// What was received. `alias` is the badge of the Reference that it came through, or else the alias of the Port.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Event {
     /// A call; the client waits for the reply.
@@ -76,6 +76,11 @@ pub enum Event {
         /// does not; `MoreData` if there is more than fits, as where nothing was received.
         status: Status,
     },
+    /// The last Reference to a Port is gone, and no new one was made since; the reply is dropped.
+    NoReferences {
+        /// Of the Port.
+        alias: u64,
+    },
     /// The deadline has passed; the reply is dropped.
     TimedOut,
 }
@@ -83,7 +88,7 @@ pub enum Event {
 impl Event {
     #[inline(always)]
     fn decode(received: Result<Received>) -> Self {
-        let Ok(Received { alias, kind, words }) = received else { return Self::TimedOut };
+        let Ok(Received { alias, kind, words, .. }) = received else { return Self::TimedOut };
         match kind {
             MessageKind::Call => Self::Call { alias, words },
             MessageKind::Notification => Self::Notification { alias, bits: words[0] },
@@ -92,6 +97,7 @@ impl Event {
             MessageKind::MachineExit => Self::MachineExit { alias, exit: transmute!(words) },
             MessageKind::Interrupt => Self::Interrupt { alias, line: words[0] },
             MessageKind::Connection => Self::Connection { alias, length: 0, status: Status::MoreData },
+            MessageKind::NoReferences => Self::NoReferences { alias },
         }
     }
 }
@@ -164,6 +170,35 @@ impl Server {
     }
 }
 
+/// With References: they are taken to, and sent from, objects of the caller's.
+impl Server {
+    /// [`receive`](Self::receive) that has `taking` link as the Reference that comes with the message. Returns whether one came.
+    pub fn receive_reference(&mut self, deadline: Option<u64>, taking: &Reference) -> (Event, bool) {
+        let received =
+            system_call::ipc_wait_receive_with_reference(self.portset.address(), until(deadline), taking.address());
+        (Event::decode(received), received.is_ok_and(|received| received.with_reference))
+    }
+
+    /// [`reply_and_receive`](Self::reply_and_receive) that sends a Reference with the reply, if there is one, and has `taking` link as
+    /// the one that comes with the message. Returns whether one came.
+    pub fn reply_and_receive_reference(
+        &mut self,
+        reply: &Message,
+        sent: Option<&Reference>,
+        deadline: Option<u64>,
+        taking: &Reference,
+    ) -> (Event, bool) {
+        let received = system_call::ipc_reply_wait_receive_with_reference(
+            self.portset.address(),
+            until(deadline),
+            reply,
+            sent.map_or(0, Reference::address),
+            taking.address(),
+        );
+        (Event::decode(received), received.is_ok_and(|received| received.with_reference))
+    }
+}
+
 /// The API's form of a deadline: 0 is none.
 #[inline(always)]
 pub(super) fn until(deadline: Option<u64>) -> u64 {
@@ -204,7 +239,7 @@ mod tests {
     #[test]
     fn messages_become_what_they_are() {
         let words = [1, 2, 3, 4, 5, 6, 7, 8];
-        let event = |kind| Event::decode(Ok(Received { alias: 9, kind, words }));
+        let event = |kind| Event::decode(Ok(Received { alias: 9, kind, with_reference: false, words }));
         assert_eq!(event(MessageKind::Call), Event::Call { alias: 9, words });
         assert_eq!(event(MessageKind::Notification), Event::Notification { alias: 9, bits: 1 });
         let Event::MachineExit { exit, .. } = event(MessageKind::MachineExit) else { panic!() };
