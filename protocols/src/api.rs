@@ -299,8 +299,8 @@ pub enum Call {
     /// Space from *reference* `r10` (right `RUN`); `r8` is a [`Run`]. From then on [`ThreadSelf`](Self::ThreadSelf) returns `r9` to
     /// it (0: as before), a multiple of [`OBJECT_SIZE`]; the kernel does not check that its object appears there, and
     /// needs the thread to be in a Space.
-    /// `Ok`, `NoMemory`, `Refused` (the state is one that no thread can have, or the Space is gone; nothing was changed),
-    /// `InvalidDestination` (the Reference is void).
+    /// `Ok`, `NoMemory`, `Refused` (the state is one that no thread can have; nothing was changed), `InvalidDestination`
+    /// (the Reference is void: the Space is gone).
     ThreadSetState = 0x85,
     /// Posts interrupt vector `rsi` (16 to 255; 0 withdraws) to Thread `rdi` of a machine Space, to be delivered as soon as
     /// its guest accepts interrupts; wakes it from HLT. `rsi` returns the vector posted earlier and not delivered, 0 if none.

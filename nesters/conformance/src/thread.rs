@@ -116,7 +116,7 @@ fn in_a_space_that_is_gone(bench: &mut Bench) -> Verdict {
     let set = objects::set_native_thread(child.thread.address(), &state, &gone, Run::Go);
     // Lets it run, if it can.
     let soon = bench.microseconds(500);
-    require!((set, bench.receive_until(soon)), (Err(Status::Refused), Event::TimedOut));
+    require!((set, bench.receive_until(soon)), (Err(Status::InvalidDestination), Event::TimedOut));
     require!(child.run(bench, code::divide(), &[])?, Answer::Exception(0, 0));
     Ok(())
 }
