@@ -205,12 +205,11 @@ impl Kernel {
         }
         server.wait = Wait::Message(portset_id);
         server.deadline = deadline;
-        let timed = server.timed;
         if let Some(portset) = objects.portsets.get_mut(portset_id) {
             portset.servers.push_back(&mut objects.threads, server_id);
         }
         if deadline != 0 {
-            self.set_deadline(server_id, deadline, timed);
+            self.set_deadline(server_id, deadline);
         }
         if self.current == Some(server_id) {
             self.current = None;

@@ -65,6 +65,7 @@ pub mod arena;
 pub mod boot;
 pub mod calls;
 pub mod connection;
+pub mod deadlines;
 pub mod devices;
 pub mod fast_path;
 pub mod fault;

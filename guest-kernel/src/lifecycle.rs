@@ -256,6 +256,7 @@ impl Kernel {
         self.break_connections(id);
         self.abandon_client(id);
         self.destroy_virtual_cpu(id);
+        self.timer.sleepers.remove(&mut self.objects.threads, id);
         let thread = self.objects.threads.remove(id);
         self.objects.drop_kept(thread.and_then(|thread| thread.space_link));
     }

@@ -5,10 +5,10 @@
 
 use crate::arch::cpu;
 use crate::arena::Id;
+use crate::deadlines::Deadlines;
 use crate::kernel::Kernel;
 use crate::objects::Queue;
 use crate::thread::{Thread, Wait};
-use alloc::vec::Vec;
 use protocols::api::Status;
 
 /// Time slices in a second.
@@ -25,7 +25,8 @@ pub struct Timer {
     pub frequency: u64,
     slice_end: u64,
     programmed: u64,
-    sleepers: Vec<Id<Thread>>,
+    /// Threads that wait until some time.
+    pub sleepers: Deadlines<Thread>,
     /// When to look again for keepers that do not reply.
     keeper_check: u64,
 }
@@ -33,7 +34,7 @@ pub struct Timer {
 impl Timer {
     /// A timer that is not running.
     pub fn new(frequency: u64) -> Self {
-        Self { frequency, slice_end: 0, programmed: u64::MAX, sleepers: Vec::new(), keeper_check: 0 }
+        Self { frequency, slice_end: 0, programmed: u64::MAX, sleepers: Deadlines::default(), keeper_check: 0 }
     }
 
     #[inline]
@@ -149,15 +150,17 @@ impl Kernel {
         }
     }
 
-    /// Ends a thread's wait for a message at `deadline`, which is noted in it; `timed` says whether it is among the
-    /// sleepers already.
+    /// Ends a thread's wait at `deadline`, which is noted in it.
+    ///
+    /// A wait that ends before leaves the thread among the sleepers, so that ending waits costs nothing; whoever waits again and again with
+    /// a deadline is put in its place there only when an earlier one passes.
     #[inline]
-    pub fn set_deadline(&mut self, id: Id<Thread>, deadline: u64, timed: bool) {
-        if !timed {
-            if let Some(thread) = self.objects.threads.get_mut(id) {
-                thread.timed = true;
-            }
-            self.timer.sleepers.push(id);
+    pub fn set_deadline(&mut self, id: Id<Thread>, deadline: u64) {
+        let threads = &mut self.objects.threads;
+        let noted = threads.get(id).and_then(|thread| thread.timed.time());
+        if noted.is_none_or(|noted| noted > deadline) {
+            self.timer.sleepers.remove(threads, id);
+            self.timer.sleepers.add(threads, id, deadline);
         }
         self.timer.program_by(deadline);
     }
@@ -174,36 +177,38 @@ impl Kernel {
             self.current = self.pop_ready();
             self.begin_slice();
         }
-        let mut next = u64::MAX;
-        let mut position = 0;
-        while let Some(&id) = self.timer.sleepers.get(position) {
-            let waits =
-                self.objects.threads.get(id).is_some_and(|thread| thread.wait.is_timed() && thread.deadline != 0);
-            let deadline = self.objects.threads.get(id).map_or(0, |thread| thread.deadline);
-            if waits && deadline > now {
-                next = next.min(deadline);
-                position += 1;
-                continue;
-            }
-            self.timer.sleepers.swap_remove(position);
-            if let Some(thread) = self.objects.threads.get_mut(id) {
-                thread.timed = false;
-            }
-            if waits && self.objects.threads.get(id).is_some_and(|thread| thread.wait.is_for_lock()) {
-                self.lock_timed_out(id);
-            } else if waits {
-                self.stop_waiting(id);
-                if let Some(thread) = self.objects.threads.get_mut(id) {
-                    thread.finish(Status::TimedOut as u64);
-                }
-                self.wake(id);
-            }
+        while let Some((time, id)) = self.timer.sleepers.first(&self.objects.threads)
+            && time <= now
+        {
+            self.timer.sleepers.remove(&mut self.objects.threads, id);
+            self.slept(id, now);
         }
+        let mut next = self.timer.sleepers.first(&self.objects.threads).map_or(u64::MAX, |(time, _)| time);
         if self.ready.first().is_some() {
             next = next.min(self.timer.slice_end);
         }
         self.check_keepers(now);
         self.timer.program_by(next.min(self.timer.keeper_check));
+    }
+
+    /// A time has come that a thread waited for at some time: ends its wait if it still waits for that.
+    fn slept(&mut self, id: Id<Thread>, now: u64) {
+        let Some(thread) = self.objects.threads.get_mut(id) else { return };
+        if !thread.wait.is_timed() || thread.deadline == 0 {
+            return;
+        }
+        if thread.deadline > now {
+            let deadline = thread.deadline;
+            return self.timer.sleepers.add(&mut self.objects.threads, id, deadline);
+        }
+        if thread.wait.is_for_lock() {
+            return self.lock_timed_out(id);
+        }
+        self.stop_waiting(id);
+        if let Some(thread) = self.objects.threads.get_mut(id) {
+            thread.finish(Status::TimedOut as u64);
+        }
+        self.wake(id);
     }
 
     /// Stops the threads that have waited too long for their keepers. They are looked for now and then, so that waiting costs

@@ -4,6 +4,7 @@ use crate::arch::View;
 use crate::arch::entry::{Registers, SYSTEM_CALL, WHOLE};
 use crate::arena::Id;
 use crate::connection::Ends;
+use crate::deadlines::{self, Timed};
 use crate::machine::VirtualCpu;
 use crate::memory::hierarchy::Space;
 use crate::objects::{Cond, Link, Mutex, Port, Portset};
@@ -110,14 +111,23 @@ pub struct Thread {
     pub deadline: u64,
     /// When it was first seen waiting for a keeper, in the present wait; 0 if it was not.
     pub keeper_since: u64,
-    /// It is in the list of threads with deadlines.
-    pub timed: bool,
     /// Its ends of reliable connections.
     pub ends: Ends,
+    /// Its place among the threads with deadlines. It stays there, for a time that may be over by then, when its wait has ended.
+    pub timed: deadlines::Place<Self>,
     /// The Space and address in which it was created, or in which it was told that it lies; 0 if it lies elsewhere.
     pub home: (Id<Space>, u64),
     /// The Mutex that it locks again when it wakes in a Cond.
     pub mutex: Option<Id<Mutex>>,
+}
+
+impl Timed for Thread {
+    fn timed(&mut self) -> &mut deadlines::Place<Self> {
+        &mut self.timed
+    }
+    fn timed_ref(&self) -> &deadlines::Place<Self> {
+        &self.timed
+    }
 }
 
 /// The registers that carry a message.
@@ -163,8 +173,8 @@ impl Thread {
             message: [0; MESSAGE_WORDS],
             deadline: 0,
             keeper_since: 0,
-            timed: false,
             ends: Ends::default(),
+            timed: deadlines::Place::default(),
             home,
             mutex: None,
         }

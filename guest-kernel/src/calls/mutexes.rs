@@ -144,9 +144,8 @@ impl Kernel {
     pub(super) fn fall_asleep(&mut self, id: Id<Thread>, wait: Wait, deadline: u64) {
         let Some(thread) = self.objects.threads.get_mut(id) else { return };
         (thread.wait, thread.deadline) = (wait, deadline);
-        let timed = thread.timed;
         if deadline != 0 {
-            self.set_deadline(id, deadline, timed);
+            self.set_deadline(id, deadline);
         }
         if self.current == Some(id) {
             self.current = None;
