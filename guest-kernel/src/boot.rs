@@ -153,7 +153,6 @@ impl Kernel {
         let Ok(table) = table else { stop(format_args!("no memory for the root nester")) };
         let mut space = Space::new(Contents::Native(table), account);
         space.ports = true;
-        let view = space.view();
         let root = self.objects.spaces.insert(space);
         let all = Rights::READ | Rights::WRITE | Rights::EXECUTE | Rights::CREATE_OBJECT;
 
@@ -201,12 +200,12 @@ impl Kernel {
         }
 
         let mut thread = Thread::new((root, 0));
-        thread.join(root, view);
         thread.stopped = false;
         thread.registers.rip = entry;
         thread.registers.rsp = STACK_TOP;
         thread.registers.gpr[RDI] = STARTUP_ADDRESS;
         let thread = self.objects.threads.insert(thread);
+        self.enter_space(thread, root);
         self.make_ready(thread);
     }
 

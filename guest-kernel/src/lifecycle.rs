@@ -20,7 +20,7 @@ use protocols::exception::Misuse;
 /// What an object of each type costs its payer, in bytes: its memory in the arena, its place, its share of lists.
 const fn cost(kind: ObjectType) -> u64 {
     match kind {
-        ObjectType::Thread => 768,
+        ObjectType::Thread => 1024,
         ObjectType::Space => 3072,
         ObjectType::Region | ObjectType::Mapping => 384,
         ObjectType::Port => 320,
@@ -256,27 +256,40 @@ impl Kernel {
         self.break_connections(id);
         self.abandon_client(id);
         self.destroy_virtual_cpu(id);
+        self.leave_space(id);
         self.timer.sleepers.remove(&mut self.objects.threads, id);
         let thread = self.objects.threads.remove(id);
         self.objects.drop_kept(thread.and_then(|thread| thread.space_link));
     }
 
+    /// Puts a thread that is in no Space into one.
+    pub fn enter_space(&mut self, id: Id<Thread>, space_id: Id<Space>) {
+        let Some(space) = self.objects.spaces.get_mut(space_id) else { return };
+        if let Some(thread) = self.objects.threads.get_mut(id) {
+            thread.join(space_id, space.view());
+            space.threads.add(&mut self.objects.threads, id);
+        }
+    }
+
+    /// Takes a thread out of its Space.
+    pub fn leave_space(&mut self, id: Id<Thread>) {
+        let Some(thread) = self.objects.threads.get_mut(id) else { return };
+        let space = thread.space;
+        thread.leave();
+        if let Some(space) = space.and_then(|space| self.objects.spaces.get_mut(space)) {
+            space.threads.remove(&mut self.objects.threads, id);
+        }
+    }
+
     fn destroy_space(&mut self, id: Id<Space>) {
-        for number in 0..self.objects.threads.places() {
-            let thread_id = self.objects.threads.at(number);
-            let Some((thread_id, thread)) = thread_id.and_then(|id| Some((id, self.objects.threads.get(id)?))) else {
-                continue;
-            };
-            if thread.space != Some(id) {
-                continue;
-            }
-            self.unready(thread_id);
-            self.stop_waiting(thread_id);
-            self.break_connections(thread_id);
-            self.abandon_client(thread_id);
-            self.destroy_virtual_cpu(thread_id);
-            if let Some(thread) = self.objects.threads.get_mut(thread_id) {
-                thread.leave();
+        while let Some(thread) = self.objects.spaces.get(id).and_then(|space| space.threads.first()) {
+            self.unready(thread);
+            self.stop_waiting(thread);
+            self.break_connections(thread);
+            self.abandon_client(thread);
+            self.destroy_virtual_cpu(thread);
+            self.leave_space(thread);
+            if let Some(thread) = self.objects.threads.get_mut(thread) {
                 thread.stopped = true;
             }
         }

@@ -30,6 +30,7 @@ impl Space {
         Self {
             mappings: AddressMap::default(),
             regions: List::default(),
+            threads: List::default(),
             rank: 0,
             visit: Visit::default(),
             next_emptied: None,

@@ -5,6 +5,7 @@ use crate::arch::entry::{Registers, SYSTEM_CALL, WHOLE};
 use crate::arena::Id;
 use crate::connection::Ends;
 use crate::deadlines::{self, Timed};
+use crate::list::{self, Member};
 use crate::machine::VirtualCpu;
 use crate::memory::hierarchy::Space;
 use crate::objects::{Cond, Link, Mutex, Port, Portset};
@@ -115,6 +116,8 @@ pub struct Thread {
     pub ends: Ends,
     /// Its place among the threads with deadlines. It stays there, for a time that may be over by then, when its wait has ended.
     pub timed: deadlines::Place<Self>,
+    /// Its place among the threads of its Space.
+    pub fellows: list::Place<Self>,
     /// The Space and address in which it was created, or in which it was told that it lies; 0 if it lies elsewhere.
     pub home: (Id<Space>, u64),
     /// The Mutex that it locks again when it wakes in a Cond.
@@ -127,6 +130,16 @@ impl Timed for Thread {
     }
     fn timed_ref(&self) -> &deadlines::Place<Self> {
         &self.timed
+    }
+}
+
+/// Of the list of the threads of a Space.
+impl Member for Thread {
+    fn place(&mut self) -> &mut list::Place<Self> {
+        &mut self.fellows
+    }
+    fn place_ref(&self) -> &list::Place<Self> {
+        &self.fellows
     }
 }
 
@@ -175,6 +188,7 @@ impl Thread {
             keeper_since: 0,
             ends: Ends::default(),
             timed: deadlines::Place::default(),
+            fellows: list::Place::default(),
             home,
             mutex: None,
         }

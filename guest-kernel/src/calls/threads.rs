@@ -80,13 +80,12 @@ impl Kernel {
             self.interrupt_call(target);
             self.unready(target);
             self.destroy_virtual_cpu(target);
+            // Should there be no memory for a virtual CPU, it is in no Space, where it cannot run.
+            self.leave_space(target);
             if let Err(status) = self.create_virtual_cpu(target, space) {
                 return Ok(status);
             }
-            let view = self.objects.spaces.get(space).map(Space::view).unwrap_or_default();
-            if let Some(thread) = self.objects.threads.get_mut(target) {
-                thread.join(space, view);
-            }
+            self.enter_space(target, space);
             self.set_link(space_link, |objects| Some(&mut objects.threads.get_mut(target)?.space_link));
         }
         if state != 0 {

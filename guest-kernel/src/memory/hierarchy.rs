@@ -17,6 +17,7 @@ use crate::list::{List, Member, Place};
 use crate::memory::address_map::AddressMap;
 use crate::references::{Access, Capability, Grant, Paid, Reference};
 use crate::space::Contents;
+use crate::thread::Thread;
 use core::cell::Cell;
 use protocols::address::HostPhysical;
 use protocols::api::Rights;
@@ -30,6 +31,8 @@ pub struct Space {
     pub mappings: AddressMap<Id<Mapping>>,
     /// Regions that export pieces of it.
     pub regions: List<Region>,
+    /// Threads in it.
+    pub threads: List<Thread>,
     /// Above those of all Spaces that it shows parts of.
     pub rank: u64,
     /// For walks over Spaces.
