@@ -6,6 +6,7 @@ use crate::arch::physical::{self, Frame};
 use crate::arch::{apic, cpu, descriptor, entry, extended, heap, monitor};
 use crate::arena::Id;
 use crate::devices::{self, INTERRUPT_WINDOW};
+use crate::dispatch::{Grant, Source};
 use crate::fault::ChargedTables;
 use crate::kernel::Kernel;
 use crate::memory::frames::FramePool;
@@ -117,6 +118,7 @@ pub fn start(boot_info: u64) -> Kernel {
         frames,
         current: None,
         ready: Queue::default(),
+        grant: Grant::new(cpu::time),
         timer: Timer::new(frequency),
         loaded: Loaded::default(),
         loaded_fs_base: 0,
@@ -199,7 +201,7 @@ impl Kernel {
             stop(format_args!("the root nester's start-up page is not in memory"));
         }
 
-        let mut thread = Thread::new((root, 0));
+        let mut thread = Thread::new((root, 0), Source::Root);
         thread.stopped = false;
         thread.registers.rip = entry;
         thread.registers.rsp = STACK_TOP;

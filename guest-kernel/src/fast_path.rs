@@ -10,6 +10,7 @@
 
 use crate::arch::entry::Resume;
 use crate::arena::Id;
+use crate::dispatch::Source;
 use crate::ipc::first_word;
 use crate::kernel::Kernel;
 use crate::thread::{Thread, Wait, set_words};
@@ -99,6 +100,13 @@ impl Kernel {
         let (sender, server) = objects.threads.pair_mut(sender_id, server_id)?;
         // A server that waits has received what there was before.
         if port.notification != 0 || !server.view.exists() || server.stopped {
+            return None;
+        }
+        // Others than those with time from the root do not run just because they are woken.
+        if server.scheduling.source != Source::Root
+            || sender.scheduling.source != Source::Root
+            || self.grant.is_donated()
+        {
             return None;
         }
         portset.servers.take_first(server);

@@ -4,6 +4,7 @@
 
 use crate::arch::{apic, cpu};
 use crate::arena::Id;
+use crate::dispatch::{End, Queued, Source};
 use crate::kernel::Kernel;
 use crate::objects::{Port, Portset};
 use crate::references::Destination;
@@ -68,6 +69,10 @@ impl Kernel {
         if self.current == Some(client_id) {
             self.current = (!server.stopped).then_some(server_id);
         } else {
+            // Not the client's time: the client may have none.
+            if let Some(client) = self.objects.threads.get_mut(client_id) {
+                client.detach();
+            }
             self.make_ready(server_id);
         }
         true
@@ -87,22 +92,35 @@ impl Kernel {
         if self.current == Some(client) {
             self.current = None;
         }
-        self.pend(port_id);
+        // There is no server that waits for nothing but a message.
+        self.announce(port_id);
     }
 
     /// A Port has something for its servers: wakes one, or notes the Port for the next that asks.
     pub fn announce(&mut self, id: Id<Port>) {
+        self.announce_to_one(id);
+        self.dispatched();
+    }
+
+    /// [`announce`](Self::announce), of whose consequences the caller takes care.
+    pub(crate) fn announce_to_one(&mut self, id: Id<Port>) {
         let Some(port) = self.objects.ports.get(id) else { return };
         let Some(portset_id) = port.portset else { return };
         let Some(portset) = self.objects.portsets.get_mut(portset_id) else { return };
-        let server = portset.servers.pop_front(&mut self.objects.threads);
+        let (server, donor) = (portset.servers.pop_front(&mut self.objects.threads), portset.donor);
         self.pend(id);
+        if let (None, Some(donor)) = (server, donor) {
+            self.dispatcher().end_donation(donor, End::Message);
+            // There is one: that of this Port.
+            self.take_message(donor, portset_id);
+            return;
+        }
         if let Some(server) = server {
             if let Some(thread) = self.objects.threads.get_mut(server) {
                 thread.wait = Wait::Nothing;
             }
             if self.take_message(server, portset_id) {
-                self.wake(server);
+                self.dispatcher().wake(server);
             }
         }
     }
@@ -142,6 +160,12 @@ impl Kernel {
         false
     }
 
+    /// Gives `server` the next message of a Portset if there is one.
+    pub fn take_pending_message(&mut self, server: Id<Thread>, portset: Id<Portset>) -> bool {
+        let pending = self.objects.portsets.get(portset).is_some_and(|portset| portset.first_pending.is_some());
+        pending && self.take_message(server, portset)
+    }
+
     fn take_message_of(&mut self, server_id: Id<Thread>, id: Id<Port>) -> bool {
         let objects = &mut self.objects;
         let Some(port) = objects.ports.get_mut(id) else { return false };
@@ -164,7 +188,10 @@ impl Kernel {
             let Some(client_id) = port.clients.pop_front(&mut objects.threads) else { return false };
             let Some((client, server)) = objects.threads.pair_mut(client_id, server_id) else { return false };
             let alias = if client.badge == 0 { alias } else { client.badge };
-            if client.sending == MessageKind::Connection {
+            if let Queued::AtPort(_, word) = client.scheduling.queued {
+                client.scheduling.queued = Queued::No;
+                set_words(&first_word(word), server.receiving(port.alias, MessageKind::Wakeup));
+            } else if client.sending == MessageKind::Connection {
                 self.accept(client_id, server_id, alias, Side::Server);
             } else {
                 client.wait = Wait::for_reply(client.sending, server_id);
@@ -173,6 +200,10 @@ impl Kernel {
                 match client.sending {
                     MessageKind::Call => copy_words(client.gpr(), words),
                     _ => set_words(&client.message, words),
+                }
+                // The server does not run on its time, nor may it on the server's.
+                if client.scheduling.source != Source::Root || self.grant.is_donated() {
+                    client.detach();
                 }
                 server.client = Some(client_id);
             }
@@ -240,8 +271,28 @@ impl Kernel {
                 let words = server.words();
                 Ok(self.keeper_replied(client_id, &words).then_some(client_id))
             }
-            _ => Err(Status::Disconnected),
+            _ => self.reply_late(server_id, client_id),
         }
+    }
+
+    /// The reply to a client that the CPU does not go to with it.
+    #[cold]
+    fn reply_late(&mut self, server_id: Id<Thread>, client_id: Id<Thread>) -> Result<Option<Id<Thread>>, Status> {
+        let pair = self.objects.threads.pair_mut(client_id, server_id);
+        let Some((client, server)) = pair.filter(|(client, _)| client.wait == Wait::Late(server_id)) else {
+            return Err(Status::Disconnected);
+        };
+        client.wait = Wait::Nothing;
+        if client.sending == MessageKind::Call {
+            client.answered(server);
+            self.make_ready(client_id);
+        } else {
+            let words = server.words();
+            if self.keeper_replied(client_id, &words) {
+                self.make_ready(client_id);
+            }
+        }
+        Ok(None)
     }
 
     /// `ipc_reply_wait_receive`. The client that can go on gets the CPU from the server if that has to wait.
@@ -257,7 +308,10 @@ impl Kernel {
     pub fn run_replied(&mut self, client: Option<Id<Thread>>) {
         match client {
             Some(client) if self.current.is_none() => self.hand_over(client),
-            Some(client) => self.make_ready(client),
+            Some(client) => {
+                self.make_ready(client);
+                self.check_running();
+            }
             None => {}
         }
     }
@@ -272,7 +326,7 @@ impl Kernel {
         let client = thread.client.take();
         self.disconnect(server, Side::Server);
         if let Some(client) = client
-            && self.objects.threads.get(client).is_some_and(|client| client.wait.is_for_reply_of(server))
+            && self.objects.threads.get(client).is_some_and(|client| client.wait.is_for(server))
         {
             self.fail_client(client);
         }
@@ -316,7 +370,12 @@ impl Kernel {
                 }
             }
             Wait::Mutex(_) | Wait::Cond(_) => {}
-            Wait::Reply(_) | Wait::Keeper(_) | Wait::Connection(_) | Wait::Interrupt | Wait::Nothing => {}
+            Wait::Donation(target) => {
+                thread.wait = Wait::Donation(target);
+                self.cancel_donation(id);
+            }
+            Wait::Reply(_) | Wait::Keeper(_) | Wait::Late(_) | Wait::Connection(_) => {}
+            Wait::Interrupt | Wait::Nothing => {}
         }
     }
 }

@@ -5,6 +5,7 @@ use crate::arch::physical::Frame;
 use crate::arch::{Loaded, View};
 use crate::arch::{apic, cpu, descriptor};
 use crate::arena::Id;
+use crate::dispatch::{Dispatcher, Grant};
 use crate::fault::{self, PAGE_FAULT};
 use crate::memory::frames::FramePool;
 use crate::memory::hierarchy::{Hierarchy, HierarchyMut, Space};
@@ -32,6 +33,8 @@ pub struct Kernel {
     pub current: Option<Id<Thread>>,
     /// Threads that could run.
     pub ready: Queue,
+    /// Whose CPU time is being used.
+    pub grant: Grant,
     /// Time slices and deadlines.
     pub timer: Timer,
     /// The native Space that the CPU is loaded for.
@@ -65,6 +68,13 @@ impl Kernel {
     pub fn hierarchy_mut(&mut self) -> HierarchyMut<'_> {
         let Objects { spaces, regions, mappings, walks, .. } = &mut self.objects;
         HierarchyMut { spaces, regions, mappings, walks }
+    }
+
+    /// Who runs next.
+    #[inline]
+    pub fn dispatcher(&mut self) -> Dispatcher<'_> {
+        let Self { objects, current, ready, grant, .. } = self;
+        Dispatcher { objects, current, ready, grant }
     }
 
     /// Whether a physical address is RAM.

@@ -67,6 +67,7 @@ pub mod calls;
 pub mod connection;
 pub mod deadlines;
 pub mod devices;
+pub mod dispatch;
 pub mod fast_path;
 pub mod fault;
 pub mod ipc;

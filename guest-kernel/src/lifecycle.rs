@@ -4,6 +4,7 @@ use crate::account::Account;
 use crate::arch::{View, heap};
 use crate::arena::Id;
 use crate::calls::Stop;
+use crate::dispatch::{Queued, Source};
 use crate::fault::ChargedTables;
 use crate::kernel::Kernel;
 use crate::list::{List, Place as ListPlace};
@@ -93,7 +94,11 @@ impl Kernel {
             ObjectType::Portset => Object::Portset(objects.portsets.insert(Portset::default())),
             ObjectType::Reference => Object::Reference(objects.references.insert(Reference::default())),
             ObjectType::Thread | ObjectType::Space => {
-                Object::Thread(objects.threads.insert(Thread::new((caller, address))))
+                // Who has no time from the root makes none that have.
+                let creator =
+                    self.current.and_then(|id| objects.threads.get(id)).map(|thread| thread.scheduling.source);
+                let source = if creator == Some(Source::Root) { Source::Root } else { Source::Donated };
+                Object::Thread(objects.threads.insert(Thread::new((caller, address), source)))
             }
         };
         self.place(memory, object, caller);
@@ -226,7 +231,11 @@ impl Kernel {
         while let Some(client) =
             self.objects.ports.get_mut(id).and_then(|port| port.clients.pop_front(&mut self.objects.threads))
         {
-            self.fail_client(client);
+            match self.objects.threads.get_mut(client) {
+                // It has no scheduler any more.
+                Some(thread) if thread.scheduling.queued != Queued::No => thread.scheduling.queued = Queued::No,
+                _ => self.fail_client(client),
+            }
         }
         let port = self.objects.ports.remove(id);
         self.objects.drop_kept(port.and_then(|port| port.portset_link));
@@ -241,6 +250,9 @@ impl Kernel {
                 thread.finish(Status::InvalidDestination as u64);
             }
             self.make_ready(server);
+        }
+        if let Some(donor) = self.objects.portsets.get(id).and_then(|portset| portset.donor) {
+            self.end_donation(donor, Status::InvalidDestination);
         }
         let mut pending = self.objects.portsets.get(id).and_then(|portset| portset.first_pending);
         while let Some(port) = pending.and_then(|port| self.objects.ports.get_mut(port)) {
@@ -257,9 +269,15 @@ impl Kernel {
         self.abandon_client(id);
         self.destroy_virtual_cpu(id);
         self.leave_space(id);
+        if let Some(donor) = self.dispatcher().donor_of(id) {
+            self.end_donation(donor, Status::NotFound);
+        }
         self.timer.sleepers.remove(&mut self.objects.threads, id);
         let thread = self.objects.threads.remove(id);
-        self.objects.drop_kept(thread.and_then(|thread| thread.space_link));
+        let (space, scheduler) = thread.map_or((None, None), |thread| (thread.space_link, thread.scheduler_link));
+        self.objects.drop_kept(space);
+        self.objects.drop_kept(scheduler);
+        self.check_running();
     }
 
     /// Puts a thread that is in no Space into one.

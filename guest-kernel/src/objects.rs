@@ -75,6 +75,8 @@ pub struct Portset {
     pub first_pending: Option<Id<Port>>,
     /// Last of them.
     pub last_pending: Option<Id<Port>>,
+    /// The thread that donates CPU time until there is a message.
+    pub donor: Option<Id<Thread>>,
 }
 
 /// Any object.
@@ -310,6 +312,7 @@ impl Queue {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::dispatch::Source;
     use alloc::collections::VecDeque;
     use proptest::prelude::*;
 
@@ -319,7 +322,7 @@ mod tests {
         fn queues_are_lists(steps in prop::collection::vec((0u8..4, 0usize..8), 0..200)) {
             let mut objects = Objects::new();
             let home = objects.spaces.insert(Space::new(crate::space::Contents::Unbuilt, crate::account::Account::new(0, None)));
-            let ids: Vec<_> = (0..8).map(|_| objects.threads.insert(Thread::new((home, 0)))).collect();
+            let ids: Vec<_> = (0..8).map(|_| objects.threads.insert(Thread::new((home, 0), Source::Root))).collect();
             let (mut queue, mut model) = (Queue::default(), VecDeque::new());
             for (step, index) in steps {
                 let threads = &mut objects.threads;

@@ -6,8 +6,8 @@
 use crate::arch::cpu;
 use crate::arena::Id;
 use crate::deadlines::Deadlines;
+use crate::dispatch::{End, LONGEST_CHAIN, Queued, Source};
 use crate::kernel::Kernel;
-use crate::objects::Queue;
 use crate::thread::{Thread, Wait};
 use protocols::api::Status;
 
@@ -55,27 +55,25 @@ impl Kernel {
             if let Some(id) = self.current {
                 return id;
             }
-            if let Some(id) = self.pop_ready() {
-                self.current = Some(id);
-                let thread = self.objects.threads.get_mut(id);
-                if thread.is_some_and(|thread| core::mem::take(&mut thread.interrupted)) {
-                    self.continue_slice();
-                } else {
-                    self.begin_slice();
-                }
+            self.run_next();
+            if let Some(id) = self.current {
                 return id;
             }
-            cpu::wait_for_interrupt();
+            if !self.dispatcher().is_asking() {
+                cpu::wait_for_interrupt();
+            }
             self.pending_interrupts();
         }
     }
 
-    fn pop_ready(&mut self) -> Option<Id<Thread>> {
-        let id = self.ready.pop_front(&mut self.objects.threads)?;
-        if let Some(thread) = self.objects.threads.get_mut(id) {
-            thread.ready = false;
+    fn run_next(&mut self) {
+        let continues = self.dispatcher().resume();
+        self.ask_for_time();
+        match continues {
+            Some(true) => self.continue_slice(),
+            Some(false) => self.begin_slice(),
+            None => {}
         }
-        Some(id)
     }
 
     fn begin_slice(&mut self) {
@@ -89,48 +87,63 @@ impl Kernel {
         }
     }
 
-    /// Makes a thread that waits for nothing ready to run, as soon as the running one lets it.
+    /// Lets a thread that waits for nothing run when it is its turn, as its source of CPU time says.
     #[inline]
     pub fn make_ready(&mut self, id: Id<Thread>) {
-        self.enqueue(id, |queue, kernel| queue.push_back(&mut kernel.objects.threads, id));
+        self.dispatcher().make_ready(id);
+        self.dispatched();
     }
 
-    fn enqueue(&mut self, id: Id<Thread>, push: impl FnOnce(&mut Queue, &mut Self)) {
-        let Some(thread) = self.objects.threads.get_mut(id) else { return };
-        if thread.stopped || thread.ready || thread.wait != Wait::Nothing || self.current == Some(id) {
-            return;
-        }
-        thread.ready = true;
-        thread.interrupted = false;
-        let mut ready = self.ready;
-        push(&mut ready, self);
-        self.ready = ready;
+    /// Does what dispatching has left to do.
+    #[inline]
+    pub(crate) fn dispatched(&mut self) {
+        self.ask_for_time();
         if self.current.is_some() {
-            self.timer.program_by(self.timer.slice_end);
+            self.continue_slice();
         }
     }
 
-    /// Runs a thread that has been woken now, instead of the running one, which goes on in the same slice afterwards: a
-    /// new one each time would let interrupts keep all others from running.
-    pub fn wake(&mut self, id: Id<Thread>) {
-        if let Some(current) = self.current.take() {
-            self.enqueue(current, |queue, kernel| queue.push_front(&mut kernel.objects.threads, current));
-            if let Some(thread) = self.objects.threads.get_mut(current) {
-                thread.interrupted = thread.ready;
+    /// Tells the schedulers of those that ask for CPU time. A scheduler that has to ask for time itself does so in turn; where too many do, the
+    /// rest is left for the next time, so that it takes bounded time.
+    #[inline]
+    fn ask_for_time(&mut self) {
+        for _ in 0..LONGEST_CHAIN {
+            if !self.dispatcher().is_asking() {
+                return;
+            }
+            if let Some(port) = self.dispatcher().next_asker() {
+                self.announce_to_one(port);
             }
         }
-        self.enqueue(id, |queue, kernel| queue.push_front(&mut kernel.objects.threads, id));
-        self.current = self.pop_ready();
     }
 
-    /// [`wake`](Self::wake) for two threads of which it is known that they may run: `id`, in no queue, and the running one.
+    /// Runs a woken thread at once if it has CPU time from the root, instead of the running one, which goes on in the same slice
+    /// afterwards: a new one each time would let interrupts keep all others from running.
+    pub fn wake(&mut self, id: Id<Thread>) {
+        self.dispatcher().wake(id);
+        self.dispatched();
+    }
+
+    /// [`wake`](Self::wake) for two threads of which it is known that they may run, with time from the root: `id`, in no queue, and the
+    /// running one.
     #[inline(always)]
     pub fn wake_instead_of(&mut self, current: Id<Thread>, id: Id<Thread>) {
         if let Some(thread) = self.objects.threads.get_mut(current) {
-            (thread.ready, thread.interrupted) = (true, true);
+            (thread.scheduling.queued, thread.scheduling.interrupted) = (Queued::Ready, true);
         }
         self.ready.push_front(&mut self.objects.threads, current);
         self.current = Some(id);
+    }
+
+    /// Hands the CPU from the running thread, which waits from now on, to another whom it concerns, if that may run on root time; otherwise
+    /// that has its turn as any other.
+    pub fn pass_on(&mut self, id: Id<Thread>) {
+        let on_root_time = self.objects.threads.get(id).is_some_and(|thread| thread.scheduling.source == Source::Root);
+        if self.current.is_none() && on_root_time && !self.grant.is_donated() {
+            self.hand_over(id);
+        } else {
+            self.make_ready(id);
+        }
     }
 
     /// Hands the CPU from the running thread, which waits from now on, to another.
@@ -139,15 +152,30 @@ impl Kernel {
         self.current = Some(id);
     }
 
-    /// Takes a thread off the CPU and out of the ready queue.
+    /// Takes a thread off the CPU and out of its queue.
     pub fn unready(&mut self, id: Id<Thread>) {
-        if self.current == Some(id) {
-            self.current = None;
-        }
-        if let Some(thread) = self.objects.threads.get_mut(id).filter(|thread| thread.ready) {
-            thread.ready = false;
-            self.ready.remove(&mut self.objects.threads, id);
-        }
+        self.dispatcher().unready(id);
+        // Whoever works for it may run on its time.
+        self.check_running();
+    }
+
+    /// Takes the CPU from a thread that has no time from the root and does not run on anybody's any more.
+    #[inline]
+    pub fn check_running(&mut self) {
+        self.dispatcher().check_running();
+        self.ask_for_time();
+    }
+
+    /// Tells a donor how its donation ends. It goes on as soon as it has the CPU.
+    pub fn end_donation(&mut self, donor: Id<Thread>, status: Status) {
+        self.dispatcher().end_donation(donor, End::With(status));
+        self.dispatched();
+    }
+
+    /// Ends a donation whose donor is about to do something else.
+    pub fn cancel_donation(&mut self, donor: Id<Thread>) {
+        self.dispatcher().end_donation(donor, End::Cancelled);
+        self.dispatched();
     }
 
     /// Ends a thread's wait at `deadline`, which is noted in it.
@@ -171,10 +199,7 @@ impl Kernel {
         self.timer.programmed = u64::MAX;
         // Before anybody is woken: who is woken now interrupts the next thread's slice, not one that has ended.
         if now >= self.timer.slice_end && self.ready.first().is_some() {
-            if let Some(current) = self.current.take() {
-                self.make_ready(current);
-            }
-            self.current = self.pop_ready();
+            self.dispatcher().end_slice();
             self.begin_slice();
         }
         while let Some((time, id)) = self.timer.sleepers.first(&self.objects.threads)
@@ -194,15 +219,17 @@ impl Kernel {
     /// A time has come that a thread waited for at some time: ends its wait if it still waits for that.
     fn slept(&mut self, id: Id<Thread>, now: u64) {
         let Some(thread) = self.objects.threads.get_mut(id) else { return };
-        if !thread.wait.is_timed() || thread.deadline == 0 {
+        let (wait, deadline) = (thread.wait, thread.deadline);
+        if !wait.is_timed() || deadline == 0 {
             return;
         }
-        if thread.deadline > now {
-            let deadline = thread.deadline;
+        if deadline > now {
             return self.timer.sleepers.add(&mut self.objects.threads, id, deadline);
         }
-        if thread.wait.is_for_lock() {
-            return self.lock_timed_out(id);
+        match wait {
+            Wait::Donation(_) => return self.end_donation(id, Status::TimedOut),
+            Wait::Mutex(_) | Wait::Cond(_) => return self.lock_timed_out(id),
+            _ => {}
         }
         self.stop_waiting(id);
         if let Some(thread) = self.objects.threads.get_mut(id) {

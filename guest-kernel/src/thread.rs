@@ -5,6 +5,7 @@ use crate::arch::entry::{Registers, SYSTEM_CALL, WHOLE};
 use crate::arena::Id;
 use crate::connection::Ends;
 use crate::deadlines::{self, Timed};
+use crate::dispatch::{Scheduling, Source};
 use crate::list::{self, Member};
 use crate::machine::VirtualCpu;
 use crate::memory::hierarchy::Space;
@@ -29,6 +30,11 @@ pub enum Wait {
     Keeper(Id<Thread>),
     /// For its peer, in a call on its connection on this side.
     Connection(Side),
+    /// For the reply to its call, or to what the kernel sent on its behalf, while the thread that received it does not run on its CPU
+    /// time: the CPU does not go to it with the reply.
+    Late(Id<Thread>),
+    /// For the end of its donation of CPU time to the thread.
+    Donation(Id<Thread>),
     /// For an interrupt: a virtual CPU after HLT.
     Interrupt,
     /// For a Mutex.
@@ -50,6 +56,12 @@ impl Wait {
         matches!(self, Self::Reply(other) | Self::Keeper(other) if other == server)
     }
 
+    /// Whether it is for the reply of `server`, late or not.
+    #[inline]
+    pub fn is_for(self, server: Id<Thread>) -> bool {
+        self.is_for_reply_of(server) || self == Self::Late(server)
+    }
+
     /// Whether it is for the reply of `server` to a call.
     #[inline(always)]
     pub fn is_call_of(self, server: Id<Thread>) -> bool {
@@ -65,7 +77,7 @@ impl Wait {
     /// Whether it ends at the thread's deadline.
     #[inline]
     pub fn is_timed(self) -> bool {
-        matches!(self, Self::Message(_)) || self.is_for_lock()
+        matches!(self, Self::Message(_) | Self::Donation(_)) || self.is_for_lock()
     }
 }
 
@@ -82,16 +94,16 @@ pub struct Thread {
     pub space: Option<Id<Space>>,
     /// By what it was linked to its Space.
     pub space_link: Option<Capability>,
+    /// By what it was linked to its scheduler's Port.
+    pub scheduler_link: Option<Capability>,
     /// How the CPU sees a native Space while it runs.
     pub view: View,
     /// What it waits for.
     pub wait: Wait,
     /// It may not run.
     pub stopped: bool,
-    /// It is in the ready queue.
-    pub ready: bool,
-    /// It was interrupted by a woken thread and goes on in the present time slice.
-    pub interrupted: bool,
+    /// Where its CPU time comes from, and goes to.
+    pub scheduling: Scheduling,
     /// Its place in a queue.
     pub link: Link,
     /// The thread that it serves.
@@ -164,18 +176,18 @@ pub fn set_words(words: &[u64; MESSAGE_WORDS], to: &mut [u64; 16]) {
 
 impl Thread {
     /// A stopped thread.
-    pub fn new(home: (Id<Space>, u64)) -> Self {
+    pub fn new(home: (Id<Space>, u64), source: Source) -> Self {
         Self {
             registers: Registers::new(),
             fs_base: 0,
             virtual_cpu: None,
             space: None,
             space_link: None,
+            scheduler_link: None,
             view: View::default(),
             wait: Wait::Nothing,
             stopped: true,
-            ready: false,
-            interrupted: false,
+            scheduling: Scheduling::new(source),
             link: Link::default(),
             client: None,
             line: None,
@@ -307,14 +319,15 @@ impl Thread {
         match self.wait {
             Wait::Reply(_) | Wait::Connection(_) => true,
             Wait::Server(_) => matches!(self.sending, MessageKind::Call | MessageKind::Connection),
+            Wait::Late(_) => self.sending == MessageKind::Call,
             Wait::Message(_) | Wait::Keeper(_) | Wait::Mutex(_) | Wait::Cond(_) => false,
-            Wait::Nothing | Wait::Interrupt => false,
+            Wait::Donation(_) | Wait::Nothing | Wait::Interrupt => false,
         }
     }
 
     /// Whether it waits for what the kernel sent on its behalf to be replied to.
     pub fn needs_keeper(&self) -> bool {
-        matches!(self.wait, Wait::Keeper(_) | Wait::Server(_)) && !self.is_calling()
+        matches!(self.wait, Wait::Keeper(_) | Wait::Server(_) | Wait::Late(_)) && !self.is_calling()
     }
 
     /// Makes a native thread repeat its system call from the start when it goes on.

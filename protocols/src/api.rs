@@ -430,6 +430,33 @@ pub enum Call {
     ServerSendWaitReceive = 0xcb,
     /// *Ack*, *send*, then [`ServerWaitReceive`](Call::ServerWaitReceive) with the same registers: the main loop of a server of long messages. Waits.
     ServerAckSendWaitReceive = 0xcc,
+    /// Donates the CPU to Thread `rdi` (with the right to read; not the caller), and waits meanwhile. See [`scheduling`](crate::scheduling).
+    ///
+    /// The donation lasts until the time stamp counter reaches `rsi` (0: no limit), until what [`Sensitivity`] `rdx` says, and until
+    /// a message arrives at the Portset at `r10` (0: none), which is received as by [`IpcWaitReceive`](Call::IpcWaitReceive). If
+    /// there is a message already, it is received and nothing is donated. If the time that the caller itself runs on ends before, the target loses
+    /// the CPU as well, and has it back when the caller would.
+    ///
+    /// *Results*: `Ok`: a message, in the registers that [`IpcWaitReceive`](Call::IpcWaitReceive) names. All others return in `rsi` the
+    /// [word](Call::ThreadSetScheduler) of the thread that had the time last, and in `rdx` for how many ticks it has had donated time in all:
+    /// `TimedOut`; `Blocked` (it cannot run, nor anybody whom it waits for; only with [`Sensitivity::Block`]); `Yielded` (it gave the rest back);
+    /// `NotFound` (it was destroyed); `Disconnected` (somebody else donates to it now); `InvalidDestination` (the Portset was destroyed). Without effect, and
+    /// with nothing returned: `Circular` (the target waits for the caller, directly or not, or for more than 128 threads
+    /// one after the other), `Refused` (another thread donates with the Portset at present).
+    ///
+    /// With `rdi` 0 it gives the caller's own time back instead: to its donor, or to the others that have time from the root. `Ok`.
+    ///
+    /// *Misuse*: `CurrentThread`, `BadArgument` (no such sensitivity). *Restart*: waits; the target goes on without the donation when the
+    /// caller is stopped and set to something else.
+    ThreadSchedule = 0xd0,
+    /// Makes Port *reference* `rsi` the scheduler of Thread `rdi` (with the right to write; the caller too), known to it by the word `rdx`: whenever
+    /// the thread could run and nobody donates to it, the Port has a [`Wakeup`](MessageKind::Wakeup) message with the word. With 0
+    /// for `rsi` the thread runs on donated time only. Either way it has no time from the root any more, nor can it ever have again. Never waits. `Ok`.
+    ThreadSetScheduler = 0xd1,
+    /// Returns in `rdi` where Thread `rdi` (with the right to read; the caller too) has its time from ([`TimeSource`](crate::scheduling::TimeSource)), in `rsi` the word by which its
+    /// scheduler knows it, in `rdx` for how many ticks it has had donated time in all, and points *reference* `rsi` (0: none) at the
+    /// scheduler's Port. `Ok`.
+    ThreadGetScheduler = 0xd2,
 }
 
 /// What a call returns in RAX.
@@ -476,6 +503,10 @@ pub enum Status {
     MoreReferences = 38,
     /// The peer alerted the caller, or was destroyed.
     Alerted = 39,
+    /// The target of a donation cannot run.
+    Blocked = 48,
+    /// The target of a donation gave the rest of it back.
+    Yielded = 49,
 }
 
 /// What a received message is.
@@ -499,6 +530,20 @@ pub enum MessageKind {
     Connection = 6,
     /// The last Reference to a Port is gone, and no new one was made since. Nobody waits. The words are 0.
     NoReferences = 7,
+    /// A thread whose scheduler the Port is could run: its [word](Call::ThreadSetScheduler) comes first. Nobody waits for a reply.
+    Wakeup = 8,
+}
+
+/// What ends a donation, beside its time and messages.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, TryFromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(u64)]
+pub enum Sensitivity {
+    /// The target cannot run any more.
+    Block = 0,
+    /// Nothing: while the target cannot run the donor does not either, until another thread asks for time at the Portset.
+    Switch = 1,
+    /// As `Switch`; and while the target cannot run, another that asks has the donation without the donor being told.
+    Conflict = 2,
 }
 
 /// In R15 of a received message, beside the [`MessageKind`]: a Reference came with it.

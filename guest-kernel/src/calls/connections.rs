@@ -3,6 +3,7 @@
 use super::{Done, Stop};
 use crate::arena::Id;
 use crate::connection::{Connection, Half, Moved, Operation, Step, advance};
+use crate::dispatch::Queued;
 use crate::kernel::Kernel;
 use crate::memory::hierarchy::Space;
 use crate::objects::Object;
@@ -144,13 +145,8 @@ impl Kernel {
     /// Lets a thread whose call has ended meanwhile go on: at once, if the running thread has begun to wait.
     fn release_peer(&mut self, id: Id<Thread>) {
         let Some(thread) = self.objects.threads.get(id) else { return };
-        if thread.wait != Wait::Nothing || thread.stopped || thread.ready {
-            return;
-        }
-        if self.current.is_none() {
-            self.hand_over(id);
-        } else {
-            self.make_ready(id);
+        if thread.wait == Wait::Nothing && !thread.stopped && thread.scheduling.queued == Queued::No {
+            self.pass_on(id);
         }
     }
 

@@ -12,6 +12,7 @@ mod names;
 mod ports;
 mod reference_messages;
 mod references;
+mod scheduling;
 mod spaces;
 mod threads;
 mod transfer;
@@ -183,6 +184,11 @@ impl Kernel {
             Call::IpcReply => match self.reply(id) {
                 Ok(client) => {
                     client.into_iter().for_each(|client| self.make_ready(client));
+                    // Its own result must stand in its registers before somebody else may run.
+                    if let Some(thread) = self.objects.threads.get_mut(id) {
+                        thread.finish(Status::Ok as u64);
+                    }
+                    self.check_running();
                     Ok(Status::Ok)
                 }
                 Err(status) => Ok(status),
@@ -191,6 +197,7 @@ impl Kernel {
                 let portset = self.portset_at(id, a)?;
                 self.abandon_client(id);
                 self.receive(id, portset);
+                self.check_running();
                 return Ok(None);
             }
             Call::IpcReplyWaitReceive => {
@@ -205,6 +212,9 @@ impl Kernel {
             Call::IpcReplyWithReference => return self.reply_with_reference(id, caller),
             Call::IpcWaitReceiveWithReference => return self.receive_with_reference(id, caller, a),
             Call::IpcReplyWaitReceiveWithReference => return self.reply_and_receive_with_reference(id, caller, a),
+            Call::ThreadSchedule => return self.schedule(id, caller, [a, b, c, d]),
+            Call::ThreadSetScheduler => self.set_scheduler(id, caller, [a, b, c]),
+            Call::ThreadGetScheduler => self.get_scheduler(id, caller, a, b),
             // Answered at the entry, through either door.
             Call::ThreadSelf => return Err(Misuse::UnknownCall.into()),
             _ => return self.connection_call(id, number),

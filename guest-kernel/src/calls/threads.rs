@@ -26,7 +26,7 @@ impl Kernel {
         let reference = self.optional_reference(caller, space)?;
         self.interrupt_call(target);
         if let Some(thread) = self.objects.threads.get_mut(target) {
-            thread.stopped |= thread.wait == Wait::Nothing;
+            thread.stopped |= matches!(thread.wait, Wait::Nothing | Wait::Donation(_));
         }
         self.unready(target);
         if state != 0 {
@@ -124,7 +124,8 @@ impl Kernel {
                 if let Some(thread) = self.objects.threads.get_mut(target) {
                     thread.stopped = false;
                 }
-                self.resume(target);
+                self.dispatcher().go_on(target);
+                self.dispatched();
             }
         }
         Ok(Status::Ok)

@@ -93,6 +93,21 @@ routines! {
         "5: mov rdi, rbp", "xor r15d, r15d", "mov eax, 0xa3", "syscall", "jmp 5b";
     /// Calls the Port of Reference RDI with RSI for ever.
     call_for_ever: "2: mov eax, 0xa0", "syscall", "test rax, rax", "jz 2b", "ud2";
+    /// Calls the Port of Reference RDI for ever, and counts at RBX.
+    call_and_count: "2: mov eax, 0xa0", "syscall", "test rax, rax", "jnz 3f", "inc qword ptr [rbx]", "jmp 2b", "3: ud2";
+    /// Sends RSI to the Port of Reference RDI for ever.
+    send_for_ever: "2: mov eax, 0xa1", "syscall", "jmp 2b";
+    /// Donates to Threads RBX and R8 in turn, for R9 ticks each.
+    schedule_two_for_ever:
+        "2:",
+        "rdtsc", "shl rdx, 32", "lea rsi, [rax + rdx]", "add rsi, r9",
+        "mov rdi, rbx",
+        "xor edx, edx",
+        "xor r10d, r10d",
+        "mov eax, 0xd0",
+        "syscall",
+        "xchg rbx, r8",
+        "jmp 2b";
     /// Serves the Portset at RDI for ever: replies each message with its first word one higher.
     serve_for_ever:
         "mov rbx, rdi",

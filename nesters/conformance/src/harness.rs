@@ -94,6 +94,11 @@ impl Bench {
         self.seed
     }
 
+    /// Ticks of the time stamp counter in a second.
+    pub fn frequency(&self) -> u64 {
+        self.frequency
+    }
+
     /// The server.
     pub fn server(&mut self) -> &mut Server {
         &mut self.server

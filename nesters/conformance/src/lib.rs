@@ -24,6 +24,7 @@
 //! | [`code`] | the instructions that both run | yes: symbols of assembly |
 //! | [`team`] | native children of several threads | no |
 //! | [`objects`], [`mutex`], [`cond`], [`mapping`], [`region`], [`port`], [`connection`], [`connection_faults`], [`references`], [`reference_messages`], [`space`], [`thread`], [`machine`] | tests, by object | no |
+//! | [`scheduling`] | tests of who has CPU time | no |
 //! | [`hostile`] | tests with nonsense | no |
 //! | [`roles`] | misbehaving as a whole | yes: crashing |
 #![cfg_attr(not(test), no_std)]
@@ -49,6 +50,7 @@ pub mod reference_messages;
 pub mod references;
 pub mod region;
 pub mod roles;
+pub mod scheduling;
 pub mod space;
 pub mod team;
 pub mod thread;
@@ -74,6 +76,7 @@ pub fn run(startup: &'static Startup) -> Outcome {
         reference_messages::TESTS,
         space::TESTS,
         thread::TESTS,
+        scheduling::TESTS,
         machine::TESTS,
         hostile::TESTS,
     ];

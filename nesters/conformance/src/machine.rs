@@ -1,9 +1,9 @@
 //! Machine Spaces: what the monitor answers by policy, what exits, what a keeper can do, and what no guest can.
 
 use protocols::address::PAGE_SIZE;
-use protocols::api::{Call, Rights, Run, Status};
+use protocols::api::{Call, NativeState, Rights, Run, SpaceKind, Status};
 use protocols::exception::MachineReply;
-use protocols::libnest::{Event, Mapping, Memory, Region};
+use protocols::libnest::{Event, Mapping, Memory, Region, Space, objects};
 use protocols::policy::{Controls, CpuidEntry, MsrEntry};
 use protocols::virtual_cpu::register::{RAX, RBX, RCX, RDI, RDX, RSI};
 use protocols::virtual_cpu::{Event as Injected, Groups, VirtualCpuState, exit_reason as reason};
@@ -43,6 +43,7 @@ pub const TESTS: &[Test] = &[
     ("machine::stopped_by_the_reply", stopped_by_the_reply),
     ("machine::impossible_state", impossible_state),
     ("machine::state_survives", state_survives),
+    ("machine::no_memory_for_a_virtual_cpu", no_memory_for_a_virtual_cpu),
     ("machine::two_side_by_side", two_side_by_side),
 ];
 
@@ -605,6 +606,18 @@ fn state_survives(bench: &mut Bench) -> Verdict {
     require!(after.segments[1].base, 0);
     require!((after.segments[4].base, after.segments[5].base), (0x7000_0000_0000, 0x7000_0000_1000));
     require!(after.extended[160..176], [0x5a; 16]);
+    Ok(())
+}
+
+fn no_memory_for_a_virtual_cpu(bench: &mut Bench) -> Verdict {
+    // A virtual CPU that is to move where there is no memory for it cannot run, nor keep others from running.
+    let guest = Guest::new(bench, code::guest_count(), &[(RDI, DATA)])?;
+    let poor = Space::new(SpaceKind::Machine, 8)?;
+    let moved = objects::set_native_thread(guest.cpu.address(), &NativeState::default(), &poor.reference(), Run::Go);
+    require!(moved, Err(Status::NoMemory));
+    guest.cpu.go()?;
+    let mut other = Guest::new(bench, code::guest_flood(), &[(RCX, 0)])?;
+    other.start(bench)?;
     Ok(())
 }
 

@@ -107,6 +107,7 @@ fn serve(startup: &'static Startup) -> Result<Option<alloc::string::String>> {
             | Event::MemoryFault { .. }
             | Event::MachineExit { .. }
             | Event::Connection { .. }
+            | Event::Wakeup { .. }
             | Event::TimedOut => [0; 8],
         };
     }

@@ -8,6 +8,7 @@
 //! | [`sync`] | data behind a Mutex, Conditions | yes: what the lock protects |
 //! | [`server`] | receiving and answering messages | no |
 //! | [`connection`] | messages of any length, with References | yes: calls that write to borrowed slices |
+//! | [`schedule`] | schedulers: dividing CPU time between threads | no |
 //! | [`image`] | what an ELF file asks for | no |
 //! | [`child`] | building and ending native children | no |
 //! | [`micro_guest`] | memory and state of a guest of a few instructions | no |
@@ -24,6 +25,7 @@ pub mod memory;
 pub mod micro_guest;
 pub mod objects;
 pub mod place;
+pub mod schedule;
 pub mod server;
 pub mod sync;
 

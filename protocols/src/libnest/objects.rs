@@ -586,6 +586,20 @@ impl Thread {
         unsafe { call::thread_set_virtual_cpu(self.address(), Some(state), groups, 0, run) }
     }
 
+    /// Makes `port` its scheduler, known to it by `value`; without one the thread runs on donated time only.
+    pub fn set_scheduler(&self, port: Option<&Port>, value: u64) -> Result<()> {
+        match port {
+            Some(port) => call::thread_set_scheduler(self.address(), port.reference().address(), value),
+            None => call::thread_set_scheduler(self.address(), 0, value),
+        }
+    }
+
+    /// For how many ticks it has had donated time.
+    #[inline]
+    pub fn time_used(&self) -> Result<u64> {
+        call::thread_get_scheduler(self.address(), 0).map(|(_, _, used)| used)
+    }
+
     /// Posts an external interrupt to a virtual CPU; 0 withdraws. Returns the one that was posted and not delivered.
     #[inline]
     pub fn interrupt(&self, vector: u8) -> Result<u64> {

@@ -81,13 +81,20 @@ pub enum Event {
         /// Of the Port.
         alias: u64,
     },
+    /// A thread could run whose [scheduler](crate::scheduling) the program is; the reply is dropped.
+    Wakeup {
+        /// Of the Port.
+        alias: u64,
+        /// The thread's word.
+        value: u64,
+    },
     /// The deadline has passed; the reply is dropped.
     TimedOut,
 }
 
 impl Event {
     #[inline(always)]
-    fn decode(received: Result<Received>) -> Self {
+    pub(super) fn decode(received: Result<Received>) -> Self {
         let Ok(Received { alias, kind, words, .. }) = received else { return Self::TimedOut };
         match kind {
             MessageKind::Call => Self::Call { alias, words },
@@ -98,6 +105,7 @@ impl Event {
             MessageKind::Interrupt => Self::Interrupt { alias, line: words[0] },
             MessageKind::Connection => Self::Connection { alias, length: 0, status: Status::MoreData },
             MessageKind::NoReferences => Self::NoReferences { alias },
+            MessageKind::Wakeup => Self::Wakeup { alias, value: words[0] },
         }
     }
 }
