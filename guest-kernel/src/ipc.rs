@@ -69,13 +69,18 @@ impl Kernel {
         if self.current == Some(client_id) {
             self.current = (!server.stopped).then_some(server_id);
         } else {
-            // Not the client's time: the client may have none.
-            if let Some(client) = self.objects.threads.get_mut(client_id) {
-                client.detach();
-            }
-            self.make_ready(server_id);
+            self.make_ready_apart(client_id, server_id);
         }
         true
+    }
+
+    /// Makes a server ready that does not run on the time of its client, who may have none.
+    #[cold]
+    fn make_ready_apart(&mut self, client: Id<Thread>, server: Id<Thread>) {
+        if let Some(client) = self.objects.threads.get_mut(client) {
+            client.detach();
+        }
+        self.make_ready(server);
     }
 
     /// Lets a client wait until a server receives from the Port.
@@ -99,7 +104,7 @@ impl Kernel {
     /// A Port has something for its servers: wakes one, or notes the Port for the next that asks.
     pub fn announce(&mut self, id: Id<Port>) {
         self.announce_to_one(id);
-        self.dispatched();
+        self.ask_for_time();
     }
 
     /// [`announce`](Self::announce), of whose consequences the caller takes care.

@@ -88,7 +88,7 @@ impl Kernel {
     }
 
     /// Lets a thread that waits for nothing run when it is its turn, as its source of CPU time says.
-    #[inline]
+    #[inline(never)]
     pub fn make_ready(&mut self, id: Id<Thread>) {
         self.dispatcher().make_ready(id);
         self.dispatched();
@@ -106,7 +106,14 @@ impl Kernel {
     /// Tells the schedulers of those that ask for CPU time. A scheduler that has to ask for time itself does so in turn; where too many do, the
     /// rest is left for the next time, so that it takes bounded time.
     #[inline]
-    fn ask_for_time(&mut self) {
+    pub(crate) fn ask_for_time(&mut self) {
+        if self.dispatcher().is_asking() {
+            self.tell_schedulers();
+        }
+    }
+
+    #[cold]
+    fn tell_schedulers(&mut self) {
         for _ in 0..LONGEST_CHAIN {
             if !self.dispatcher().is_asking() {
                 return;
@@ -121,7 +128,7 @@ impl Kernel {
     /// afterwards: a new one each time would let interrupts keep all others from running.
     pub fn wake(&mut self, id: Id<Thread>) {
         self.dispatcher().wake(id);
-        self.dispatched();
+        self.ask_for_time();
     }
 
     /// [`wake`](Self::wake) for two threads of which it is known that they may run, with time from the root: `id`, in no queue, and the

@@ -73,6 +73,11 @@ measured_loop!(/// `client_connect_send_over_receive` to the Reference at R15, w
 measured_loop!(/// What stands around it.
     around_transact, "around_transact", "ud2",
     ["mov rsi, r13", "mov rdi, r14", "mov ecx, 12", "rep movsq", "mov eax, 0xb1", "mov rdi, r15", "mov rsi, r14"]);
+measured_loop!(/// `thread_schedule` of the Thread at R15 (kept by the kernel), without a limit.
+    schedule, "schedule", "ud2",
+    ["mov eax, 0xd0", "mov rdi, r15", "xor esi, esi", "xor edx, edx", "xor r10d, r10d", "syscall"]);
+measured_loop!(/// `thread_schedule` of nobody: the time goes back to who gave it.
+    give_back, "give_back", "ud2", ["mov eax, 0xd0", "xor edi, edi", "syscall"]);
 measured_loop!(/// A read of the next page from R15 on.
     native_touch, "native_touch", "ud2", ["mov al, [r15]", "add r15, 4096"]);
 measured_loop!(/// The same without the read.

@@ -207,6 +207,9 @@ pub fn measure(printer: &mut Printer) -> Result<()> {
     child.measure_contended()?;
     printer.print("mutex.contended", child.measure_contended()?, Cost { ticks: 0, transitions: 0 });
 
+    let switches = switch(&mut child, empty)?;
+    printer.print("thread.switch", switches, Cost { ticks: 0, transitions: 0 });
+
     // One page of the Region for all: what is measured is the way of the fault, the Mapping and the reply.
     let page = Memory::allocate(PAGE_SIZE).ok_or(Status::NoMemory)?;
     let region = Region::new(&page, 0, PAGE_SIZE, Rights::READ)?;
@@ -220,6 +223,24 @@ pub fn measure(printer: &mut Printer) -> Result<()> {
     printer.print("fault.unmapped.native", touched, step);
     let _ = &child.port;
     Ok(())
+}
+
+/// Switches between the child and a thread in another Space, of which each iteration has two: the child donates its time, the
+/// other gives it back.
+fn switch(child: &mut Child, empty: Cost) -> Result<Cost> {
+    let other = Child::new()?;
+    other.memory.write_bytes(0, code::give_back()).map_err(|_| Status::NoMemory)?;
+    // The child's own memory holds the other's Thread.
+    let thread = child.memory.address() + (THREADS[0] - CODE);
+    system_call::thread_create(thread)?;
+    system_call::thread_set_scheduler(thread, 0, 0)?;
+    let mut state = NativeState { rip: CODE, rflags: 2, ..NativeState::default() };
+    (state.gpr[RBX], state.gpr[RBP]) = (u64::MAX, RESULTS);
+    objects::set_native_thread(thread, &state, other.space.reference(), Run::Go)?;
+    let cost = child.measure(code::schedule(), THREADS[0])?;
+    system_call::thread_destroy(thread)?;
+    let half = |value: u64, less: u64| value.saturating_sub(less) / 2;
+    Ok(Cost { ticks: half(cost.ticks, empty.ticks), transitions: half(cost.transitions, empty.transitions) })
 }
 
 /// Mapping objects that wait to be used, one for each page that a loop touches.
