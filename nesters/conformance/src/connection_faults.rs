@@ -7,13 +7,14 @@ use protocols::exception::Misuse;
 use protocols::libc::{connection, system_call, time};
 use protocols::libnest::server::{fail as no_memory, retry};
 use protocols::libnest::{Event, Mapping, Memory, Reference, Region, Run, Thread, objects};
-use protocols::virtual_cpu::register::{RAX, RDX, RSI};
+use protocols::virtual_cpu::register::{RAX, RDI, RDX, RSI};
 
 use crate::code;
 use crate::connection::pattern;
 use crate::harness::{Bench, Failure, Test, Verdict, fail, require};
+use crate::hostile::{Random, named};
 use crate::native::{Answer, CODE, DATA, DATA_SIZE};
-use crate::pair::{BULK, IN, OUT, PARAMETERS, Pair, What};
+use crate::pair::{BULK, IN, NAME, OUT, PARAMETERS, Pair, REFERENCES, What};
 use Side::{Client, Server};
 
 /// The tests.
@@ -29,6 +30,7 @@ pub const TESTS: &[Test] = &[
     ("connection::restored_from_its_state", restored_from_its_state),
     ("connection::moves_that_are_refused", moves_that_are_refused),
     ("connection::long_transfers_are_preempted", long_transfers_are_preempted),
+    ("connection::random_conversations", random_conversations),
 ];
 
 const BOTH: Rights = Rights::READ.union(Rights::WRITE);
@@ -508,4 +510,69 @@ fn long_transfers_are_preempted(bench: &mut Bench) -> Verdict {
     }
     require!(pair.status(bench, Client)?, code_of(Status::Ok));
     Ok(pair.child(Server).thread.stop()?)
+}
+
+fn random_conversations(bench: &mut Bench) -> Verdict {
+    let seed = bench.seed();
+    named(random_conversations_with(bench, seed), seed)
+}
+
+/// Both make any calls with any parameters, some of them nonsense, are stopped and made anew anywhere: the kernel goes on, and afterwards they
+/// converse as if nothing had been.
+fn random_conversations_with(bench: &mut Bench, seed: u64) -> Verdict {
+    let mut random = Random::new(seed);
+    let mut pair = Pair::new(bench)?;
+    for side in [Client, Server] {
+        system_call::reference_create(pair.child(side).own_address(REFERENCES))?;
+    }
+    for _ in 0..3000 {
+        let side = random.pick(&[Client, Server]);
+        pair.child(side).thread.stop()?;
+        let pieces = [(); 4].map(|()| {
+            let any = random.word();
+            let address = random.pick(&[OUT, IN, IN + 4095, PARAMETERS, DATA + DATA_SIZE - 8, 0, any, BULK]);
+            (address, random.pick(&[0, 1, 100, 4096, 20_000, u64::MAX]))
+        });
+        let places = [REFERENCES, REFERENCES, NAME, OUT, random.word()];
+        let count = random.word() as usize % 4;
+        let what = What {
+            send: &pieces[..count],
+            receive: &pieces[count..],
+            send_references: &places[..random.word() as usize % 5],
+            receive_references: &places[..random.word() as usize % 5],
+        };
+        pair.set(side, what)?;
+        let number = if side == Client { 0xb0 } else { 0xc0 } + random.word() % 16;
+        let parameters = random.pick(&[PARAMETERS, PARAMETERS, PARAMETERS, OUT, PARAMETERS + 8, 0]);
+        pair.child(side).begin(code::system_call(), &[(RAX, number), (RDI, NAME), (RSI, parameters)])?;
+        let soon = bench.microseconds(50);
+        match bench.receive_until(soon) {
+            Event::TimedOut => {}
+            event => drop(pair.ended(event)?),
+        }
+        match random.word() % 16 {
+            0 => {
+                let at = pair.child(side).thread.address();
+                system_call::thread_destroy(at)?;
+                system_call::thread_create(at)?;
+                let state = protocols::api::NativeState::default();
+                objects::set_native_thread(at, &state, pair.child(side).space.reference(), Run::Stop)?;
+            }
+            1 => {
+                let [client, server] = [Client, Server].map(|side| pair.child(side).thread.address());
+                let sender = random.pick(&[Client, Server]);
+                // It may be refused.
+                let _ = connection::thread_connect(client, server, sender, [random.word() & 1 == 1, false]);
+                let _ = connection::thread_move_connection(client, server, random.pick(&[Client, Server]));
+            }
+            _ => {}
+        }
+    }
+    for side in [Client, Server] {
+        pair.child(side).thread.stop()?;
+    }
+    let mut pair = Pair::new(bench)?;
+    send(bench, &mut pair, OUT, IN, Client)?;
+    require!(pair.status(bench, Server)?, code_of(Status::Ok));
+    Ok(pair.child(Client).thread.stop()?)
 }

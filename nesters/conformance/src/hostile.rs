@@ -45,7 +45,8 @@ impl Random {
     }
 }
 
-fn named(result: Verdict, seed: u64) -> Verdict {
+/// A verdict that says the seed of what failed.
+pub fn named(result: Verdict, seed: u64) -> Verdict {
     result.map_err(|Failure(why)| Failure(alloc::format!("{why} (seed={seed})")))
 }
 
