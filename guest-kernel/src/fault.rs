@@ -240,9 +240,12 @@ impl Kernel {
     pub fn tell_keeper(&mut self, id: Id<Thread>, kind: MessageKind, message: [u64; MESSAGE_WORDS]) {
         let space = self.objects.threads.get(id).and_then(|thread| thread.space);
         let keeper = space.and_then(|space| self.objects.spaces.get(space)?.keeper.direct);
-        if !keeper.is_some_and(|keeper| self.send_message(id, keeper, kind, message)) {
-            self.tell_granted_keeper(id, kind, message);
+        if let Some(keeper) = keeper
+            && self.send_message(id, keeper, kind, message)
+        {
+            return;
         }
+        self.tell_granted_keeper(id, kind, message);
     }
 
     /// [`tell_keeper`](Self::tell_keeper), where the keeper depends on a grant, or is gone, or was never there.

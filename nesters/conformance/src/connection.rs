@@ -252,7 +252,7 @@ fn wrong_role(bench: &mut Bench) -> Verdict {
         pair.begin(side, call, What::default())?;
         require!((call, pair.end(bench)?.answer), (call, Answer::misuse(misuse)));
     }
-    for number in [0xbau64, 0xbb, 0xbc, 0xc0, 0xc1, 0xcd, 0xcf, 0xd0] {
+    for number in [0xbau64, 0xbb, 0xbc, 0xc0, 0xc1, 0xcd, 0xcf] {
         pair.child(Client).begin(code::system_call(), &[(RAX, number)])?;
         require!((number, pair.end(bench)?.answer), (number, Answer::misuse(Misuse::UnknownCall)));
     }
