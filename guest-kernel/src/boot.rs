@@ -12,6 +12,7 @@ use crate::kernel::Kernel;
 use crate::memory::frames::FramePool;
 use crate::memory::hierarchy::{Mapping, Region, Space, link_mapping, link_region};
 use crate::memory::page_table::PageTable;
+use crate::native::Context;
 use crate::objects::{Object, Objects, Port, Queue};
 use crate::schedule::Timer;
 use crate::space::Contents;
@@ -82,7 +83,7 @@ pub fn start(boot_info: u64) -> Kernel {
         ));
     }
     cpu::set_control_registers();
-    descriptor::load(entry::fault_stack());
+    descriptor::load(entry::fault_stack(), entry::debug_stack());
     descriptor::open_ports(&KERNEL_PORTS);
     if !extended::initialize() {
         stop(format_args!("this CPU has no XSAVE; the kernel needs it to switch guests' registers"));
@@ -121,7 +122,7 @@ pub fn start(boot_info: u64) -> Kernel {
         grant: Grant::new(cpu::time),
         timer: Timer::new(frequency),
         loaded: Loaded::default(),
-        loaded_fs_base: 0,
+        context: Context::new(),
         resident: None,
         system_call_registers: [entry::system_call_address(), descriptor::STAR, descriptor::FMASK],
         native_system_calls: true,

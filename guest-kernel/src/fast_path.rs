@@ -52,9 +52,9 @@ impl Kernel {
         server.client = Some(client_id);
         let name = destination.name(port);
         let resume = Resume::with_message(&server.registers, &client.registers, name, MessageKind::Call as u64);
-        let (view, fs_base) = (server.view, server.fs_base);
+        let (view, context) = (server.view, server.context);
         self.current = Some(server_id);
-        self.load_cpu(view, fs_base);
+        self.load_cpu(view, context);
         Some(resume)
     }
 
@@ -77,14 +77,14 @@ impl Kernel {
         server.client = None;
         server.wait = Wait::Message(portset_id);
         server.deadline = 0;
-        let (view, fs_base) = (client.view, client.fs_base);
+        let (view, context) = (client.view, client.context);
         let gpr = &client.registers.gpr;
         let resume = Resume::with_message(&client.registers, &server.registers, gpr[RDI], gpr[R15]);
         if !portset.servers.put_first(server, server_id) {
             portset.servers.push_back(&mut objects.threads, server_id);
         }
         self.current = Some(client_id);
-        self.load_cpu(view, fs_base);
+        self.load_cpu(view, context);
         Some(resume)
     }
     /// Notifies a server that waits, if that can be done the short way: it runs now, the sender goes on afterwards. Not
@@ -114,9 +114,9 @@ impl Kernel {
         let bits = sender.registers.gpr[RSI];
         set_words(&first_word(bits), server.receiving(port.alias, MessageKind::Notification));
         sender.registers.gpr[RAX] = Status::Ok as u64;
-        let (view, fs_base, resume) = (server.view, server.fs_base, Resume::thread(&server.registers));
+        let (view, context, resume) = (server.view, server.context, Resume::thread(&server.registers));
         self.wake_instead_of(sender_id, server_id);
-        self.load_cpu(view, fs_base);
+        self.load_cpu(view, context);
         Some(resume)
     }
 }

@@ -15,6 +15,7 @@ use crate::thread::Thread;
 use protocols::address::{HostPhysical, LARGE_PAGE_SIZE, PAGE_SIZE};
 use protocols::api::{MessageKind, Rights};
 use protocols::exception::{MESSAGE_WORDS, MISUSE, Misuse, exception_reply, memory_reply};
+use protocols::native_thread::{Debug, Pending};
 
 /// Page-table frames, charged to an account.
 pub struct ChargedTables<'a> {
@@ -175,7 +176,31 @@ impl Kernel {
     pub fn native_exception(&mut self, id: Id<Thread>, vector: u64) {
         let Some(thread) = self.objects.threads.get(id) else { return };
         let (error, rip) = (thread.registers.error, thread.registers.rip);
-        self.raise(id, [vector, error, rip, 0, 0, 0, 0, 0]);
+        const DEBUG: u64 = 1;
+        const NOT_AVAILABLE: u64 = 7;
+        let (error, address) = match vector {
+            DEBUG => (error, self.debug_exception(id)),
+            NOT_AVAILABLE => match self.use_extended(id) {
+                Ok(()) => return,
+                Err(status) => (status as u64, 0),
+            },
+            _ => (error, 0),
+        };
+        self.raise(id, [vector, error, rip, address, 0, 0, 0, 0]);
+    }
+
+    /// Notes in a native thread what its debug exception is about. Returns its DR6.
+    fn debug_exception(&mut self, id: Id<Thread>) -> u64 {
+        let conditions = crate::arch::debug::take_conditions();
+        let Some(thread) = self.objects.threads.get_mut(id) else { return 0 };
+        let debug = &mut thread.native.debug;
+        // Others than its own are met too: those at the addresses of a resident virtual CPU.
+        let own = if debug.is_armed() { Debug::CONDITIONS } else { Debug::SINGLE_STEP };
+        debug.dr6 = conditions & own | Debug::DR6;
+        if debug.met_on_execution() {
+            thread.registers.resume_over_breakpoint();
+        }
+        debug.dr6
     }
 
     /// An access of a thread, its own or the kernel's on its behalf, that the hierarchy does not allow.
@@ -205,15 +230,17 @@ impl Kernel {
         }
     }
 
-    fn raise_page_fault(&mut self, id: Id<Thread>, address: u64, want: Rights) {
-        let Some(thread) = self.objects.threads.get(id) else { return };
+    /// Whether the thread can go on now.
+    fn raise_page_fault(&mut self, id: Id<Thread>, address: u64, want: Rights) -> bool {
+        let Some(thread) = self.objects.threads.get(id) else { return false };
         if thread.virtual_cpu.is_some() {
             self.machine_exit(id);
+            false
         } else {
             let error = 4
                 | if want.contains(Rights::WRITE) { 2 } else { 0 }
                 | if want.contains(Rights::EXECUTE) { 16 } else { 0 };
-            self.raise(id, [PAGE_FAULT, error, thread.registers.rip, address, 0, 0, 0, 0]);
+            self.raise(id, [PAGE_FAULT, error, thread.registers.rip, address, 0, 0, 0, 0])
         }
     }
 
@@ -228,7 +255,7 @@ impl Kernel {
     }
 
     /// Tells the keeper of a native thread's Space of an exception; without one, the thread stops.
-    fn raise(&mut self, id: Id<Thread>, message: [u64; MESSAGE_WORDS]) {
+    pub fn tell_space_keeper(&mut self, id: Id<Thread>, message: [u64; MESSAGE_WORDS]) {
         if let Some(thread) = self.objects.threads.get_mut(id) {
             thread.message = message;
         }
@@ -283,15 +310,18 @@ impl Kernel {
             }
             MessageKind::MemoryFault => {
                 let (want, address) = (Rights::from_bits_truncate(thread.message[1]), thread.message[2]);
-                self.raise_page_fault(id, address, want);
-                return false;
+                return self.raise_page_fault(id, address, want);
             }
-            _ if words[0] == exception_reply::RESUME => {
+            _ => {
+                thread.native.exceptions.pending = Pending::default();
+                thread.stopped |= words[0] != exception_reply::RESUME;
                 if let [PAGE_FAULT, error, _, address, ..] = thread.message {
                     self.retry(id, address, wanted(error));
                 }
             }
-            _ => thread.stopped = true,
+        }
+        if self.objects.threads.get(id).is_some_and(|thread| thread.native.exceptions.posted != 0) {
+            self.deliver_interrupt(id);
         }
         true
     }

@@ -11,7 +11,6 @@ use crate::references::Destination;
 use crate::thread::{Thread, Wait, copy_words, set_words};
 use protocols::api::{MessageKind, Side, Status};
 use protocols::exception::MESSAGE_WORDS;
-use protocols::virtual_cpu::register::R15;
 
 /// A message of one word.
 pub const fn first_word(word: u64) -> [u64; MESSAGE_WORDS] {
@@ -235,7 +234,7 @@ impl Kernel {
     fn wait_for_message(&mut self, server_id: Id<Thread>, portset_id: Id<Portset>) {
         let objects = &mut self.objects;
         let Some(server) = objects.threads.get_mut(server_id) else { return };
-        let deadline = server.gpr()[R15];
+        let deadline = server.deadline_of_call();
         if deadline != 0 && deadline <= cpu::time() {
             return server.finish(Status::TimedOut as u64);
         }

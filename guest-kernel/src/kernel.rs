@@ -9,6 +9,7 @@ use crate::dispatch::{Dispatcher, Grant};
 use crate::fault::{self, PAGE_FAULT};
 use crate::memory::frames::FramePool;
 use crate::memory::hierarchy::{Hierarchy, HierarchyMut, Space};
+use crate::native::Context;
 use crate::objects::{Objects, Port, Queue};
 use crate::schedule::Timer;
 use crate::space::Contents;
@@ -39,9 +40,9 @@ pub struct Kernel {
     pub timer: Timer,
     /// The native Space that the CPU is loaded for.
     pub loaded: Loaded,
-    /// The FS base as it is now.
-    pub loaded_fs_base: u64,
-    /// The thread whose extended virtual CPU state is in the CPU.
+    /// What the native thread that the CPU is loaded for has beside its registers.
+    pub context: Context,
+    /// The thread whose extended registers are in the CPU.
     pub resident: Option<Id<Thread>>,
     /// IA32_LSTAR, IA32_STAR and IA32_FMASK as they are now.
     pub system_call_registers: [u64; 3],
@@ -155,8 +156,8 @@ impl Kernel {
                 self.run_until_native();
                 continue;
             };
-            let (view, fs_base, resume) = (thread.view, thread.fs_base, Resume::thread(&thread.registers));
-            self.load_cpu(view, fs_base);
+            let (view, context, resume) = (thread.view, thread.context, Resume::thread(&thread.registers));
+            self.load_cpu(view, context);
             if !self.native_system_calls {
                 self.restore_system_calls();
             }
@@ -164,13 +165,12 @@ impl Kernel {
         }
     }
 
-    /// Loads the CPU for a native thread.
+    /// Loads the CPU for the running thread, which is native: its view and its context.
     #[inline(always)]
-    pub fn load_cpu(&mut self, view: View, fs_base: u64) {
+    pub fn load_cpu(&mut self, view: View, context: u64) {
         self.loaded.change_to(view);
-        if self.loaded_fs_base != fs_base {
-            self.loaded_fs_base = fs_base;
-            cpu::set_fs_base(fs_base);
+        if !self.context.is(context) {
+            entry::load_context(self);
         }
     }
 
@@ -182,7 +182,7 @@ impl Kernel {
     #[inline(never)]
     fn restore_system_calls(&mut self) {
         self.native_system_calls = true;
-        self.set_system_call_registers([entry::system_call_address(), descriptor::STAR, descriptor::FMASK]);
+        self.set_system_call_registers([self.context.entry, descriptor::STAR, descriptor::FMASK]);
     }
 
     #[inline(never)]

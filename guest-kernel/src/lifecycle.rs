@@ -21,7 +21,7 @@ use protocols::exception::Misuse;
 /// What an object of each type costs its payer, in bytes: its memory in the arena, its place, its share of lists.
 const fn cost(kind: ObjectType) -> u64 {
     match kind {
-        ObjectType::Thread => 1024,
+        ObjectType::Thread => 1280,
         ObjectType::Space => 3072,
         ObjectType::Region | ObjectType::Mapping => 384,
         ObjectType::Port => 320,
@@ -268,6 +268,7 @@ impl Kernel {
         self.break_connections(id);
         self.abandon_client(id);
         self.destroy_virtual_cpu(id);
+        self.release_native(id);
         self.leave_space(id);
         if let Some(donor) = self.dispatcher().donor_of(id) {
             self.end_donation(donor, Status::NotFound);
@@ -306,6 +307,7 @@ impl Kernel {
             self.break_connections(thread);
             self.abandon_client(thread);
             self.destroy_virtual_cpu(thread);
+            self.release_native(thread);
             self.leave_space(thread);
             if let Some(thread) = self.objects.threads.get_mut(thread) {
                 thread.stopped = true;

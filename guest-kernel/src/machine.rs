@@ -14,6 +14,7 @@ use protocols::address::{HostPhysical, PAGE_SIZE};
 use protocols::api::{Call, MessageKind, Rights, Status};
 use protocols::exception::{MESSAGE_WORDS, MachineReply};
 use protocols::machine::{EptEntry, MACHINE_FRAMES, Status as MonitorStatus, VIRTUAL_CPU_FRAMES};
+use protocols::native_thread::Exceptions;
 use protocols::virtual_cpu::register::{RAX, RBX, RCX, RDX};
 use protocols::virtual_cpu::{Event, Groups, VirtualCpuState, exit_reason};
 use zerocopy::IntoBytes;
@@ -32,13 +33,22 @@ pub struct VirtualCpu {
     extended: Frame<Area>,
 }
 
+impl VirtualCpu {
+    /// Saves what the CPU holds of it.
+    pub fn save_extended(&mut self) {
+        extended::save(&mut self.extended, self.state.get_mut());
+    }
+}
+
+/// [`VirtualCpuState::activity`] after HLT.
+const HALTED: u32 = 1;
 /// Frames donated at a time when a machine's run out.
 const DONATION: usize = 4;
 /// Longest stretch that one fault makes accessible: the cost of a batch stays bounded.
 const FAULT_AROUND: u64 = 1 << 30;
 /// Frames of kernel memory that a thread of a machine Space takes beside the donated ones.
 const VIRTUAL_CPU_PAGES: u64 = 2;
-const POST: u64 = 0x100;
+const POST: u64 = Exceptions::POSTED;
 
 impl Kernel {
     /// Creates a machine at the expense of `payer`.
@@ -221,11 +231,14 @@ impl Kernel {
         self.frames.release(virtual_cpu.extended.address());
     }
 
-    /// Brings what the CPU holds of the resident virtual CPU back to its thread.
-    pub fn evict_resident(&mut self) {
-        let resident = self.resident.take().and_then(|id| self.objects.threads.get_mut(id));
-        if let Some(virtual_cpu) = resident.and_then(|thread| thread.virtual_cpu.as_mut()) {
-            extended::save(&mut virtual_cpu.extended, virtual_cpu.state.get_mut());
+    /// Loads the CPU with what it keeps for a virtual CPU.
+    #[cold]
+    #[inline(never)]
+    fn load_extended(&mut self, id: Id<Thread>) {
+        self.evict_for_virtual_cpu();
+        if let Some(virtual_cpu) = self.objects.threads.get(id).and_then(|thread| thread.virtual_cpu.as_ref()) {
+            extended::load(&virtual_cpu.extended, virtual_cpu.state.get());
+            self.resident = Some(id);
         }
     }
 
@@ -233,11 +246,7 @@ impl Kernel {
     #[inline]
     pub fn run_virtual_cpu(&mut self, id: Id<Thread>) {
         if self.resident != Some(id) {
-            self.evict_resident();
-            if let Some(virtual_cpu) = self.objects.threads.get(id).and_then(|thread| thread.virtual_cpu.as_ref()) {
-                extended::load(&virtual_cpu.extended, virtual_cpu.state.get());
-                self.resident = Some(id);
-            }
+            self.load_extended(id);
         }
         let Some(virtual_cpu) = self.objects.threads.get(id).and_then(|thread| thread.virtual_cpu.as_ref()) else {
             return;
@@ -365,17 +374,19 @@ impl Kernel {
         !thread.stopped && thread.wait == Wait::Nothing
     }
 
-    /// `thread_interrupt`: posts a vector; returns the one posted before and not delivered.
-    pub fn post_interrupt(&mut self, id: Id<Thread>, vector: u64) -> Option<u64> {
-        let thread = self.objects.threads.get_mut(id)?;
-        let state = thread.virtual_cpu.as_mut()?.state.get_mut();
-        let posted = if vector == 0 { 0 } else { (POST | vector) as u32 };
-        let before = core::mem::replace(&mut state.posted, posted);
+    /// Posts an interrupt to a thread in place of the one posted before; 0 withdraws that.
+    pub fn post_interrupt(&mut self, id: Id<Thread>, vector: u64) {
+        let Some(thread) = self.objects.threads.get_mut(id) else { return };
+        let posted = if vector == 0 { 0 } else { POST | vector };
+        let Some(virtual_cpu) = thread.virtual_cpu.as_mut() else {
+            thread.native.exceptions.posted = posted;
+            return self.deliver_interrupt(id);
+        };
+        virtual_cpu.state.get_mut().posted = posted as u32;
         if vector != 0 && thread.wait == Wait::Interrupt {
             thread.wait = Wait::Nothing;
             self.make_ready(id);
         }
-        Some(before as u64 & 0xff)
     }
 
     /// The groups of a virtual CPU's state that are asked for, all others zero.
@@ -383,7 +394,9 @@ impl Kernel {
         if self.resident == Some(id) {
             self.evict_resident();
         }
-        let virtual_cpu = self.objects.threads.get_mut(id)?.virtual_cpu.as_mut()?;
+        let thread = self.objects.threads.get_mut(id)?;
+        let halted = thread.stopped_in == Wait::Interrupt;
+        let virtual_cpu = thread.virtual_cpu.as_mut()?;
         let missing = groups.intersection(Groups::VMCS).bits() & !virtual_cpu.state.get().dirty;
         if missing != 0 {
             monitor::read_state(virtual_cpu.id, missing).ok()?;
@@ -393,6 +406,9 @@ impl Kernel {
         copy_groups(&mut copy, state, groups);
         copy.exit = state.exit;
         copy.valid = groups.bits();
+        if halted && groups.contains(Groups::INTERRUPTIBILITY) {
+            copy.activity = HALTED;
+        }
         if groups.contains(Groups::EXTENDED) {
             copy.extended = virtual_cpu.extended.get().bytes;
         }
@@ -419,11 +435,17 @@ impl Kernel {
         if self.resident == Some(id) {
             self.evict_resident();
         }
-        let Some(virtual_cpu) = self.objects.threads.get_mut(id).and_then(|thread| thread.virtual_cpu.as_mut()) else {
-            return false;
-        };
+        let Some(thread) = self.objects.threads.get_mut(id) else { return false };
+        let stopped = thread.stopped;
+        let Some(virtual_cpu) = thread.virtual_cpu.as_mut() else { return false };
         let state = virtual_cpu.state.get_mut();
         copy_groups(state, new, groups);
+        if stopped && groups.contains(Groups::INTERRUPTIBILITY) {
+            // Waiting for an interrupt is the kernel's to do, not the processor's.
+            let halted = state.activity == HALTED;
+            thread.stopped_in = if halted { Wait::Interrupt } else { Wait::Nothing };
+            state.activity = if halted { 0 } else { state.activity };
+        }
         state.dirty |= groups.intersection(Groups::VMCS).bits();
         if groups.contains(Groups::INSTRUCTION) {
             state.advance = 0;
@@ -494,6 +516,9 @@ fn copy_groups(to: &mut VirtualCpuState, from: &VirtualCpuState, groups: Groups)
     if groups.contains(Groups::SYSCALL) {
         (to.star, to.lstar, to.cstar, to.sfmask) = (from.star, from.lstar, from.cstar, from.sfmask);
         to.kernel_gs_base = from.kernel_gs_base;
+    }
+    if groups.contains(Groups::TIME) {
+        to.tsc_offset = from.tsc_offset;
     }
     if groups.contains(Groups::EVENT) {
         (to.event, to.posted) = (from.event, from.posted);

@@ -9,11 +9,12 @@ use crate::dispatch::{Scheduling, Source};
 use crate::list::{self, Member};
 use crate::machine::VirtualCpu;
 use crate::memory::hierarchy::Space;
+use crate::native::{Native, PLAIN};
 use crate::objects::{Cond, Link, Mutex, Port, Portset};
 use crate::references::{Capability, Reference};
-use protocols::api::{Call, MessageKind, NativeState, Side, Status};
+use protocols::api::{Call, MessageKind, Side, Status};
 use protocols::exception::MESSAGE_WORDS;
-use protocols::virtual_cpu::register::{R8, R10, R12, R13, R14, R15, RAX, RDI, RDX, RSI, RSP};
+use protocols::virtual_cpu::register::{R8, R10, R12, R13, R14, R15, RAX, RDI, RDX, RSI};
 
 /// What a thread waits for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -86,10 +87,12 @@ impl Wait {
 pub struct Thread {
     /// Registers, in a native Space.
     pub registers: Registers,
-    /// FS base, in a native Space.
-    pub fs_base: u64,
+    /// Identifies what it has beside its registers in a native Space: [`PLAIN`] for nothing.
+    pub context: u64,
     /// The virtual CPU, in a machine Space.
     pub virtual_cpu: Option<VirtualCpu>,
+    /// What it has beside its registers, in a native Space.
+    pub native: Native,
     /// Its Space.
     pub space: Option<Id<Space>>,
     /// By what it was linked to its Space.
@@ -102,6 +105,10 @@ pub struct Thread {
     pub wait: Wait,
     /// It may not run.
     pub stopped: bool,
+    /// What it waited for when it was stopped.
+    pub stopped_in: Wait,
+    /// That was a keeper.
+    pub stopped_for_keeper: bool,
     /// Where its CPU time comes from, and goes to.
     pub scheduling: Scheduling,
     /// Its place in a queue.
@@ -179,14 +186,17 @@ impl Thread {
     pub fn new(home: (Id<Space>, u64), source: Source) -> Self {
         Self {
             registers: Registers::new(),
-            fs_base: 0,
+            context: PLAIN,
             virtual_cpu: None,
+            native: Native::default(),
             space: None,
             space_link: None,
             scheduler_link: None,
             view: View::default(),
             wait: Wait::Nothing,
             stopped: true,
+            stopped_in: Wait::Nothing,
+            stopped_for_keeper: false,
             scheduling: Scheduling::new(source),
             link: Link::default(),
             client: None,
@@ -300,6 +310,18 @@ impl Thread {
         }
     }
 
+    /// The deadline in R15 of its call, 0 for none. A virtual CPU's is in its own time.
+    #[inline(always)]
+    pub fn deadline_of_call(&self) -> u64 {
+        match &self.virtual_cpu {
+            None => self.registers.gpr[R15],
+            Some(virtual_cpu) => {
+                let state = virtual_cpu.state.get();
+                if state.gpr[R15] == 0 { 0 } else { state.gpr[R15].wrapping_sub(state.tsc_offset).max(1) }
+            }
+        }
+    }
+
     /// `thread_self`. For native threads the entry code has its own.
     #[inline]
     pub fn answer_self(&mut self) {
@@ -337,38 +359,6 @@ impl Thread {
             self.registers.rip = self.registers.rip.wrapping_sub(SYSCALL_LENGTH);
             self.registers.vector = WHOLE;
         }
-    }
-
-    /// The state of a native thread, in which whatever it waits for is a call about to be made.
-    pub fn native_state(&self) -> NativeState {
-        let mut state = NativeState {
-            gpr: self.registers.gpr,
-            rip: self.registers.rip,
-            rflags: self.registers.rflags,
-            fs_base: self.fs_base,
-            stopped: self.stopped as u64,
-        };
-        state.gpr[RSP] = self.registers.rsp;
-        if self.is_calling() || self.wait.is_timed() {
-            state.rip = state.rip.wrapping_sub(2);
-        }
-        state
-    }
-
-    /// Sets the state of a native thread. False, with nothing changed, if no thread can have it.
-    #[must_use]
-    pub fn set_native_state(&mut self, state: &NativeState) -> bool {
-        let user = |address: u64| address < crate::memory::page_table::USER_END;
-        if !user(state.rip) || !user(state.fs_base) {
-            return false;
-        }
-        self.registers.gpr = state.gpr;
-        self.registers.rsp = state.gpr[RSP];
-        self.registers.rip = state.rip;
-        self.registers.set_flags(state.rflags);
-        self.registers.vector = WHOLE;
-        self.fs_base = state.fs_base;
-        true
     }
 }
 

@@ -71,6 +71,7 @@
 
 mod transfer;
 
+pub use crate::native_thread::NativeState;
 pub use transfer::{Buffer, ConnectionState, Side, Table, Transfer};
 
 use bitflags::bitflags;
@@ -287,27 +288,50 @@ pub enum Call {
     ThreadMove = 0x82,
     /// Points Reference `rsi` at Thread `rdi`.
     ThreadReference = 0x83,
-    /// Stops Thread `rdi` (not the caller) and writes its state to `rsi` (0: not asked for): a [`NativeState`], or a
-    /// [`VirtualCpuState`](crate::virtual_cpu::VirtualCpuState) of which the [`Groups`](crate::virtual_cpu::Groups)
-    /// `rdx` are filled in. Points Reference `r10` (0: not asked for) at its Space; `rdx` returns the address by which
-    /// it knows its own object, 0 if it knows none. The thread stays stopped until a `thread_set_state` lets it go on;
-    /// a thread that waits for its keeper's reply goes on waiting for it as well, one that waits for a Mutex or in a Cond
-    /// leaves the queue: its state says that it is about to call [`MutexLock`](Self::MutexLock).
+    /// Stops Thread `rdi` (not the caller) and writes the [`Groups`](crate::virtual_cpu::Groups) `rdx` of its state to `rsi` (0:
+    /// not asked for): a [`NativeState`], or a [`VirtualCpuState`](crate::virtual_cpu::VirtualCpuState). Points Reference `r10` (0:
+    /// not asked for) at its Space; `rdx` returns the address by which it knows its own object, 0 if it knows none. Points
+    /// Reference `r8` (0: not asked for) at what it waited for in a call: the Portset of a server, the Port of a caller, the Thread
+    /// that works on its call, a Mutex or a Cond.
+    ///
+    /// The thread is stopped at once, whatever it waits for and whether that exists or not, and stays stopped until a
+    /// `thread_set_state` lets it go on. A thread that waited in a call is about to make it (one that waited in a Cond is about to
+    /// call [`MutexLock`](Self::MutexLock)); one that waited for a keeper meets its exception again. The exception: a thread that waits
+    /// for the caller's own reply to an exception or a VM exit is left waiting for it, since it can do nothing before.
     ThreadGetState = 0x84,
-    /// Sets Thread `rdi` (not the caller) from `rsi` (0: unchanged), a [`NativeState`] or the
-    /// [`Groups`](crate::virtual_cpu::Groups) `rdx` of a [`VirtualCpuState`](crate::virtual_cpu::VirtualCpuState), its
-    /// Space from *reference* `r10` (right `RUN`); `r8` is a [`Run`]. From then on [`ThreadSelf`](Self::ThreadSelf) returns `r9` to
-    /// it (0: as before), a multiple of [`OBJECT_SIZE`]; the kernel does not check that its object appears there, and
-    /// needs the thread to be in a Space.
+    /// Sets [`Groups`](crate::virtual_cpu::Groups) `rdx` of Thread `rdi` (not the caller) from `rsi` (0: unchanged), a
+    /// [`NativeState`] or a [`VirtualCpuState`](crate::virtual_cpu::VirtualCpuState), its Space from *reference* `r10` (right
+    /// `RUN`); `r8` is a [`Run`]. From then on [`ThreadSelf`](Self::ThreadSelf) returns `r9` to it (0: as before), a multiple
+    /// of [`OBJECT_SIZE`]; the kernel does not check that its object appears there, and needs the thread to be in a Space. A
+    /// thread that waits in a call is taken out of it, one that goes to another Space is stopped.
     /// `Ok`, `NoMemory`, `Refused` (the state is one that no thread can have; nothing was changed), `InvalidDestination`
     /// (the Reference is void: the Space is gone).
     ThreadSetState = 0x85,
-    /// Posts interrupt vector `rsi` (16 to 255; 0 withdraws) to Thread `rdi` of a machine Space, to be delivered as soon as
-    /// its guest accepts interrupts; wakes it from HLT. `rsi` returns the vector posted earlier and not delivered, 0 if none.
+    /// Posts interrupt vector `rsi` (16 to 255; 0 withdraws) to Thread `rdi`. `rsi` returns the vector posted earlier and not
+    /// delivered, 0 if none. To a virtual CPU it is delivered as soon as its guest accepts interrupts, and wakes it from HLT. To a
+    /// native thread it is delivered as soon as [exceptions are enabled](crate::native_thread::Exceptions); a thread that waits in a
+    /// call is taken out of it and is about to make it again when its handler returns.
     ThreadInterrupt = 0x86,
     /// Returns in `rdi` the address by which the calling thread knows its own object: where it was created, if that was
     /// in its own Space, or what [`ThreadSetState`](Self::ThreadSetState) has said; 0 if it knows none. The shortest call.
     ThreadSelf = 0x87,
+    /// Enables [exceptions](crate::native_thread::Exceptions) of the calling native thread if `rdi` is 1, disables them if it is 0.
+    /// `rdi` returns what they were. A posted interrupt is delivered as soon as they are enabled.
+    ThreadSetExceptions = 0x88,
+    /// Sets the exception handler of the calling native thread to `rdi` and its interrupt handler to `rsi`, 0 for none. Both
+    /// return what they were. `Ok`, `Refused` (an address is not one of ring 3).
+    ThreadSetHandlers = 0x89,
+    /// Goes on with the [saved registers](crate::native_thread::Saved) of the calling native thread, and enables exceptions.
+    ThreadReturnFromException = 0x8a,
+    /// Returns the [saved registers](crate::native_thread::Saved) of the calling native thread: RAX in `rdi`, RCX in `rsi`, RDX in
+    /// `rdx`, RIP in `r10`, RFLAGS in `r8`.
+    ThreadGetSaved = 0x8b,
+    /// Sets the [saved registers](crate::native_thread::Saved) of the calling native thread from `rdi`, `rsi`, `rdx`, `r10` and `r8`, as
+    /// [`ThreadGetSaved`](Call::ThreadGetSaved) returns them. `Ok`, `Refused` (RIP is not an address of ring 3).
+    ThreadSetSaved = 0x8c,
+    /// [Redirects](crate::native_thread::Redirection) the calling native thread's `SYSCALL` instructions outside the `rsi` bytes from
+    /// `rdi` on to `rdx`, 0 for no redirection. `Ok`, `Refused` (an address is not one of ring 3).
+    ThreadRedirect = 0x8d,
 
     /// Creates a Reference at `rdi`, linked to nothing. `Ok`, `NoMemory`.
     ReferenceCreate = 0x90,
@@ -677,25 +701,8 @@ pub struct SpaceState {
     pub used: u64,
 }
 
-/// State of a native thread. It has no x87, SSE or AVX registers: using them raises #NM (vector 7).
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
-#[repr(C)]
-pub struct NativeState {
-    /// General registers in the order of their [encoding](crate::virtual_cpu::register).
-    pub gpr: [u64; 16],
-    /// Instruction pointer.
-    pub rip: u64,
-    /// Flags: status, direction and trap flag.
-    pub rflags: u64,
-    /// FS base.
-    pub fs_base: u64,
-    /// 1 while stopped.
-    pub stopped: u64,
-}
-
 const _: () = assert!(size_of::<MutexState>() == 8);
 const _: () = assert!(ReferenceRights::all().memory().bits() == Rights::all().bits());
 const _: () = assert!(size_of::<MappingState>() == 32);
 const _: () = assert!(size_of::<RegionState>() == 24);
 const _: () = assert!(size_of::<SpaceState>() == 24);
-const _: () = assert!(size_of::<NativeState>() == 160);

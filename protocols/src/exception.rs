@@ -37,7 +37,7 @@ pub struct NativeException {
     pub error: u64,
     /// Instruction pointer.
     pub rip: u64,
-    /// Faulting address (CR2) of a page fault, the [`Call`](crate::api::Call) of a misuse.
+    /// Faulting address (CR2) of a page fault, DR6 of a debug exception, the [`Call`](crate::api::Call) of a misuse.
     pub address: u64,
     /// Zero.
     pub reserved: [u64; 4],

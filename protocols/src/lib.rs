@@ -6,6 +6,7 @@
 //! | [`lock_word`] | threads that share a Mutex, and the kernel | eight bytes of shared memory |
 //! | [`exception`] | the kernel and a keeper | IPC that the kernel sends on a thread's behalf |
 //! | [`virtual_cpu`] | whoever handles the state of a virtual CPU | shared state pages, `thread_get_state`, `thread_set_state` |
+//! | [`native_thread`] | whoever handles the state of a native thread | `thread_get_state`, `thread_set_state` |
 //! | [`scheduling`] | a scheduler, its clients and the kernel | `thread_schedule` and messages |
 //! | [`policy`] | a nester, the kernel and the monitor | tables of what a machine may do without asking |
 //! | [`machine`] | the kernel and the monitor | `VMCALL` and shared pages |
@@ -30,6 +31,7 @@ pub mod boot_info;
 pub mod exception;
 pub mod lock_word;
 pub mod machine;
+pub mod native_thread;
 pub mod parent;
 pub mod policy;
 pub mod scheduling;

@@ -38,6 +38,8 @@ bitflags! {
         const EVENT = 1 << 10;
         /// The x87, SSE and AVX state in `extended`: moved by the API only, the shared page does not hold it.
         const EXTENDED = 1 << 11;
+        /// `tsc_offset`.
+        const TIME = 1 << 12;
     }
 }
 
@@ -50,7 +52,8 @@ impl Groups {
         .union(Self::CONTROL)
         .union(Self::EFER)
         .union(Self::SYSENTER)
-        .union(Self::DEBUG);
+        .union(Self::DEBUG)
+        .union(Self::TIME);
 }
 
 /// Positions of the general registers in [`VirtualCpuState::gpr`]: the order of their encoding
@@ -303,11 +306,14 @@ pub struct VirtualCpuState {
     pub sfmask: u64,
     /// IA32_KERNEL_GS_BASE.
     pub kernel_gs_base: u64,
+    /// What the guest's time stamp counter is ahead of the host's, modulo 2^64. Deadlines of calls that the guest makes are its
+    /// own time.
+    pub tsc_offset: u64,
     /// x87, SSE and AVX state in the standard (not compacted) XSAVE format.
     pub extended: [u8; 1024],
 }
 
-const _: () = assert!(size_of::<VirtualCpuState>() == 1616);
+const _: () = assert!(size_of::<VirtualCpuState>() == 1624);
 
 impl VirtualCpuState {
     /// A state of zeroes but for the fields that must not be: RFLAGS, XCR0, DR6, DR7, PAT and the x87 and SSE control
@@ -319,10 +325,17 @@ impl VirtualCpuState {
         state.dr6 = 0xffff_0ff0;
         state.dr7 = 0x400;
         state.pat = 0x0007_0406_0007_0406;
-        state.extended[..2].copy_from_slice(&0x037fu16.to_le_bytes());
-        state.extended[24..28].copy_from_slice(&0x1f80u32.to_le_bytes());
+        state.extended = initial_extended();
         state
     }
+}
+
+/// The extended state after a reset: x87 and SSE with their control words' reset values, the rest zero.
+pub const fn initial_extended() -> [u8; 1024] {
+    let mut area = [0; 1024];
+    [area[0], area[1]] = 0x037fu16.to_le_bytes();
+    [area[24], area[25]] = 0x1f80u16.to_le_bytes();
+    area
 }
 
 /// Basic exit reasons (Intel SDM vol. 3D, appendix C).

@@ -61,7 +61,7 @@ pub fn flush_user() {
 }
 
 /// Sets the control registers and EFER as the kernel wants them: write protection, no-execute, global pages, SYSCALL;
-/// FPU use traps (threads of native Spaces have no FPU state).
+/// FPU use traps until a thread's state is loaded.
 pub fn set_control_registers() {
     // SAFETY: protection is only tightened; the kernel uses no FPU registers but inside `extended`.
     unsafe {
@@ -97,6 +97,11 @@ pub fn wait_for_interrupt() {
 pub fn wait_for_ever() {
     // SAFETY: only NMIs wake it.
     unsafe { asm!("cli", "hlt", options(nostack)) }
+}
+
+/// Sets the GS base of the thread about to run.
+pub fn set_gs_base(base: u64) {
+    write_msr(msr::IA32_GS_BASE, base);
 }
 
 /// Sets the FS base of the thread about to run.

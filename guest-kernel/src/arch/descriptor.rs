@@ -64,7 +64,7 @@ pub(super) static TABLES: Tables = Tables {
         0,
         0x00af_9b00_0000_ffff, // kernel code
         0x00cf_9300_0000_ffff, // kernel data
-        0x00cf_fb00_0000_ffff, // user code, 32 bits: the base that SYSRET counts from
+        0,                     // the base that SYSRET counts from, which it does not read: there is no 32-bit code
         0x00cf_f300_0000_ffff, // user data
         0x00af_fb00_0000_ffff, // user code
         0,
@@ -99,8 +99,10 @@ fn gate(handler: u64, stack: u128, privilege: u128) -> u128 {
         | (handler >> 32) << 64
 }
 
-/// Loads all tables and the SYSCALL registers. `fault_stack` is the top of the stack for NMIs, double faults and machine checks.
-pub fn load(fault_stack: u64) {
+/// Loads all tables and the SYSCALL registers. `fault_stack` is the top of the stack for NMIs, double faults and machine checks,
+/// `debug_stack` for debug exceptions: a breakpoint on what MOV SS reads is met behind the SYSCALL that follows, in the
+/// kernel, whose stack pointer is still ring 3's then.
+pub fn load(fault_stack: u64, debug_stack: u64) {
     let base = TABLES.task.get() as u64;
     let limit = (size_of::<TaskState>() - 1) as u64;
     // SAFETY: nothing else refers to the tables yet; they stay where they are for ever.
@@ -114,12 +116,17 @@ pub fn load(fault_stack: u64) {
             | (base >> 24 & 0xff) << 56;
         segments[9] = base >> 32;
         (*TABLES.task.get()).interrupt_stacks[0] = fault_stack;
+        (*TABLES.task.get()).interrupt_stacks[1] = debug_stack;
         let interrupts = &mut *TABLES.interrupts.get();
         for (vector, slot) in interrupts.iter_mut().enumerate() {
-            let own_stack = matches!(vector, 2 | 8 | 18);
+            let own_stack = match vector {
+                2 | 8 | 18 => 1,
+                1 => 2,
+                _ => 0,
+            };
             // Ring 3 may raise breakpoints and overflows itself (INT3, INTO).
             let privilege = if matches!(vector, 3 | 4) { 3 } else { 0 };
-            *slot = gate(entry::stub(vector), own_stack as u128, privilege);
+            *slot = gate(entry::stub(vector), own_stack, privilege);
         }
         lgdt(&DescriptorTablePointer::new(segments));
         lidt(&DescriptorTablePointer::new(interrupts));

@@ -4,12 +4,14 @@
 //! [`Registers`]: the stack pointer of the entry is the end of that structure. The one kernel stack begins anew at each entry.
 //! Interrupts in ring 0 (which happen only where the kernel waits for them) are recorded in [`take_pending`].
 
-use super::{apic, cpu, descriptor, lock};
+use super::{apic, cpu, debug, descriptor, lock, user_copy};
+use crate::kernel::Kernel;
 use core::arch::{asm, global_asm, naked_asm};
 use core::cell::UnsafeCell;
 use core::mem::offset_of;
 use core::sync::atomic::{AtomicU64, Ordering};
 use protocols::api::{Call, Status};
+use protocols::native_thread::{FIXED_FLAGS, FLAGS, Redirection};
 use protocols::virtual_cpu::register::{RAX, RDI};
 
 /// A native thread's registers as the entry code stores them.
@@ -37,6 +39,7 @@ pub struct Registers {
 
 const _: () = assert!(size_of::<Registers>() == SIZE);
 const SIZE: usize = 192;
+const _: () = assert!(Call::ThreadGetState as u64 | 1 == Call::ThreadSetState as u64);
 // A system call that receives a message ends with this status: the exit code loads it.
 const _: () = assert!(Status::Ok as u64 == 0);
 
@@ -44,9 +47,6 @@ const _: () = assert!(Status::Ok as u64 == 0);
 pub const SYSTEM_CALL: u64 = 256;
 /// [`Registers::vector`] of registers that were set, not stored: all of them count.
 pub const WHOLE: u64 = 257;
-
-const USER_FLAGS: u64 = 0x25_0dd5;
-const FIXED_FLAGS: u64 = 0x202;
 
 impl Registers {
     /// Registers of a thread that has not run yet.
@@ -64,9 +64,26 @@ impl Registers {
         }
     }
 
+    /// Makes all of them count, those that a system call leaves undefined too.
+    pub fn make_whole(&mut self) {
+        self.vector = WHOLE;
+    }
+
+    /// Makes the instruction at RIP execute although there is a breakpoint.
+    pub fn resume_over_breakpoint(&mut self) {
+        const RESUME: u64 = 1 << 16;
+        self.rflags |= RESUME;
+    }
+
+    /// Sets the flags with which handlers begin: no trap, upwards.
+    pub fn set_handler_flags(&mut self) {
+        const TRAP_DIRECTION_RESUME: u64 = 1 << 8 | 1 << 10 | 1 << 16;
+        self.rflags &= !TRAP_DIRECTION_RESUME;
+    }
+
     /// Sets the flags, those that ring 3 may choose.
     pub fn set_flags(&mut self, flags: u64) {
-        self.rflags = flags & USER_FLAGS | FIXED_FLAGS;
+        self.rflags = flags & FLAGS | FIXED_FLAGS;
     }
 }
 
@@ -85,9 +102,13 @@ unsafe impl Sync for Stack {}
 
 static KERNEL_STACK: Stack = Stack(UnsafeCell::new([0; STACK_SIZE]));
 static FAULT_STACK: Stack = Stack(UnsafeCell::new([0; STACK_SIZE]));
+static DEBUG_STACK: Stack = Stack(UnsafeCell::new([0; STACK_SIZE]));
 
 /// Where a system call leaves the stack pointer of ring 3 while the entry code has no register for it.
 static USER_STACK: AtomicU64 = AtomicU64::new(0);
+
+/// Where an entry leaves RAX of ring 3 while it needs a register.
+static USER_RAX: AtomicU64 = AtomicU64::new(0);
 
 /// Interrupt vectors taken in ring 0 and not looked at yet, from vector 32 on: one bit each.
 static PENDING: [AtomicU64; 4] = [const { AtomicU64::new(0) }; 4];
@@ -167,6 +188,11 @@ pub fn fault_stack() -> u64 {
     FAULT_STACK.0.get() as u64 + STACK_SIZE as u64
 }
 
+/// The top of the stack for debug exceptions.
+pub fn debug_stack() -> u64 {
+    DEBUG_STACK.0.get() as u64 + STACK_SIZE as u64
+}
+
 /// Takes one interrupt vector that arrived in ring 0.
 pub fn take_pending() -> Option<u8> {
     for (word, bits) in PENDING.iter().enumerate() {
@@ -213,6 +239,19 @@ extern "C" fn system_call(registers: &mut Registers) -> ! {
         drop(kernel);
         resume.leave()
     }
+    if kernel.calls_for_state() {
+        state_call(kernel)
+    }
+    general_system_call(kernel)
+}
+
+/// `thread_get_state` or `thread_set_state`.
+#[inline(never)]
+fn state_call(mut kernel: lock::Locked) -> ! {
+    if let Some(resume) = kernel.fast_state() {
+        drop(kernel);
+        resume.leave()
+    }
     general_system_call(kernel)
 }
 
@@ -224,10 +263,77 @@ fn general_system_call(mut kernel: lock::Locked) -> ! {
     resume.leave()
 }
 
+/// [`Kernel::load_context`], called so that the short ways, which need it seldom, have no registers to save for it.
+#[inline(always)]
+pub fn load_context(kernel: &mut Kernel) {
+    // SAFETY: the stub keeps all registers; the reference is exclusive.
+    unsafe { asm!("call {stub}", stub = sym load_context_stub, in("rdi") core::ptr::from_mut(kernel)) }
+}
+
+/// RDI: the kernel's state, which the caller borrows exclusively.
+#[unsafe(naked)]
+unsafe extern "C" fn load_context_stub() {
+    naked_asm!(
+        "push rbp",
+        "mov rbp, rsp",
+        "push rax", "push rcx", "push rdx", "push rsi", "push rdi", "push r8", "push r9", "push r10", "push r11", "push r11",
+        "and rsp, -16",
+        "call {load}",
+        "lea rsp, [rbp - 80]",
+        "pop r11", "pop r11", "pop r10", "pop r9", "pop r8", "pop rdi", "pop rsi", "pop rdx", "pop rcx", "pop rax",
+        "pop rbp",
+        "ret",
+        load = sym load_context_of,
+    )
+}
+
+extern "C" fn load_context_of(kernel: &mut Kernel) {
+    kernel.load_context();
+}
+
 /// Called at every other entry from ring 3.
 extern "C" fn interrupt() -> ! {
     let resume = lock::kernel().interrupted();
     resume.leave()
+}
+
+/// The range of code whose system calls are not redirected, and where all others go. The first counts from behind the
+/// SYSCALL instruction.
+static REDIRECTION: [AtomicU64; 3] = [const { AtomicU64::new(0) }; 3];
+
+/// Sets how system calls are redirected, as a thread can have it. Returns the address that `SYSCALL` is to enter at.
+pub fn redirect(redirection: &Redirection) -> u64 {
+    const SYSCALL_LENGTH: u64 = 2;
+    let values = [redirection.start + SYSCALL_LENGTH, redirection.length, redirection.handler];
+    for (place, value) in REDIRECTION.iter().zip(values) {
+        place.store(value, Ordering::Relaxed);
+    }
+    redirected_entry as *const () as u64
+}
+
+/// Where system calls of threads enter whose are redirected: from outside the range they go on in the handler, with all
+/// registers as SYSCALL leaves them. Nothing else is on the kernel's stack then.
+#[unsafe(naked)]
+unsafe extern "C" fn redirected_entry() {
+    naked_asm!(
+        "mov [rip + {user_rax}], rax",
+        "mov rax, rcx",
+        "sub rax, [rip + {redirection}]",
+        "cmp rax, [rip + {redirection} + 8]",
+        "mov rax, [rip + {user_rax}]",
+        "jb {call}",
+        "mov [rip + {user_stack}], rsp",
+        "lea rsp, [rip + {stack} + {stack_size}]",
+        "push {user_data}",
+        "push [rip + {user_stack}]",
+        "push r11",
+        "push {user_code}",
+        "push [rip + {redirection} + 16]",
+        "iretq",
+        user_rax = sym USER_RAX, redirection = sym REDIRECTION, call = sym system_call_entry, user_stack = sym USER_STACK,
+        stack = sym KERNEL_STACK, stack_size = const STACK_SIZE, user_data = const descriptor::USER_DATA,
+        user_code = const descriptor::USER_CODE,
+    )
 }
 
 /// The registers lie below the stack pointer that the task state gives. RCX and R11 hold RIP and RFLAGS.
@@ -366,12 +472,14 @@ global_asm!(
     "push vector",
     ".if (vector == 2) || (vector == 8) || (vector == 18)",
     "jmp {fault}",
+    ".elseif vector == 1",
+    "jmp {debug}",
     ".else",
     "jmp {common}",
     ".endif",
     ".set vector, vector + 1",
     ".endr",
-    fault = sym ring0_interrupt, common = sym interrupt_entry,
+    fault = sym ring0_interrupt, debug = sym debug_entry, common = sym interrupt_entry,
 );
 
 #[unsafe(naked)]
@@ -381,6 +489,24 @@ unsafe extern "C" fn interrupt_entry() {
         "jnz {store}",
         "jmp {ring0}",
         store = sym store_and_enter, ring0 = sym ring0_interrupt,
+    )
+}
+
+/// A debug exception, on its own stack: one from ring 3 goes on as if it had come where all others do.
+#[unsafe(naked)]
+unsafe extern "C" fn debug_entry() {
+    naked_asm!(
+        "test byte ptr [rsp + 24], 3",
+        "jz {ring0}",
+        "mov [rip + {user_rax}], rax",
+        "mov rax, rsp",
+        "mov rsp, [rip + {tables} + {entry_stack}]",
+        "push [rax + 48]", "push [rax + 40]", "push [rax + 32]", "push [rax + 24]",
+        "push [rax + 16]", "push [rax + 8]", "push [rax]",
+        "mov rax, [rip + {user_rax}]",
+        "jmp {store}",
+        ring0 = sym ring0_interrupt, user_rax = sym USER_RAX, tables = sym descriptor::TABLES,
+        entry_stack = const descriptor::ENTRY_STACK, store = sym store_and_enter,
     )
 }
 
@@ -412,8 +538,19 @@ struct InterruptFrame {
     ss: u64,
 }
 
-extern "C" fn interrupt_in_kernel(frame: &InterruptFrame) {
+extern "C" fn interrupt_in_kernel(frame: &mut InterruptFrame) {
+    const PAGE_FAULT: u64 = 14;
+    if frame.vector == PAGE_FAULT
+        && let Some(rip) = user_copy::after_fault(frame.rip)
+    {
+        frame.rip = rip;
+        return;
+    }
     match frame.vector {
+        // A breakpoint of the running thread's, on memory that the kernel uses on its behalf.
+        1 => {
+            debug::take_conditions();
+        }
         2 => log::warn!("NMI"),
         32.. => {
             let vector = frame.vector as usize;

@@ -1,8 +1,9 @@
-//! The state that a CPU keeps for a virtual CPU outside the VMCS: x87, SSE and AVX registers, debug addresses,
-//! KERNEL_GS_BASE. It stays in the CPU while the kernel and native threads run, which use none of it.
+//! The state that a CPU keeps for a thread without loading it at each switch: x87, SSE and AVX registers; for a virtual CPU
+//! also debug addresses and KERNEL_GS_BASE, which its VMCS does not hold. It stays in the CPU while the kernel, which uses none of
+//! it, and other native threads run: CR0.TS keeps those from it until they want state of their own.
 
-use super::cpu;
 use super::physical::Frame;
+use super::{cpu, debug};
 use core::arch::asm;
 use core::sync::atomic::{AtomicU64, Ordering};
 use protocols::virtual_cpu::VirtualCpuState;
@@ -41,40 +42,66 @@ pub fn components() -> u64 {
     COMPONENTS.load(Ordering::Relaxed)
 }
 
-/// Saves what the CPU holds of a virtual CPU.
-pub fn save(area: &mut Frame<Area>, state: &mut VirtualCpuState) {
-    let components = components();
-    state.kernel_gs_base = cpu::read_msr(x86::msr::IA32_KERNEL_GSBASE);
-    set_xcr0(components);
-    // SAFETY: the area is 64-byte aligned, being a frame, and holds the three components; TS is set again so that
-    // native threads cannot see the registers.
+/// Keeps native threads from the registers: using them raises #NM.
+pub fn close() {
+    // SAFETY: TS only makes instructions trap.
     unsafe {
-        asm!("clts", "xsave64 [{area}]", "mov {scratch}, cr0", "or {scratch}, 8", "mov cr0, {scratch}",
-            area = in(reg) area.get_mut(), scratch = out(reg) _,
-            in("eax") components as u32, in("edx") 0, options(nostack));
-        let (dr0, dr1, dr2, dr3, dr6): (u64, u64, u64, u64, u64);
-        asm!("mov {0}, dr0", "mov {1}, dr1", "mov {2}, dr2", "mov {3}, dr3", "mov {4}, dr6",
-            out(reg) dr0, out(reg) dr1, out(reg) dr2, out(reg) dr3, out(reg) dr6, options(nomem, nostack));
-        state.dr = [dr0, dr1, dr2, dr3];
-        state.dr6 = dr6;
+        asm!("mov {scratch}, cr0", "or {scratch}, 8", "mov cr0, {scratch}", scratch = out(reg) _, options(nomem, nostack));
     }
 }
 
-/// Loads the CPU with the state of a virtual CPU. The area must be one that [`sanitize`] or [`save`] has left.
+/// Lets the running native thread use the registers, which must hold its state or that of nobody.
+pub fn open() {
+    // SAFETY: the kernel uses none of the registers.
+    unsafe { asm!("clts", options(nomem, nostack)) }
+}
+
+fn store_registers(area: &mut Frame<Area>) {
+    // SAFETY: TS is clear. The area is 64-byte aligned, being a frame, and holds the three components.
+    unsafe {
+        asm!("xsave64 [{area}]", area = in(reg) area.get_mut(),
+            in("eax") components() as u32, in("edx") 0, options(nostack));
+    }
+}
+
+fn load_registers(area: &Frame<Area>) {
+    // SAFETY: as in `store_registers`; `sanitize` has made the header and MXCSR acceptable to XRSTOR.
+    unsafe {
+        asm!("xrstor64 [{area}]", area = in(reg) area.get(),
+            in("eax") components() as u32, in("edx") 0, options(nostack));
+    }
+}
+
+/// Saves the registers of a native thread, and closes them.
+pub fn save_native(area: &mut Frame<Area>) {
+    open();
+    store_registers(area);
+    close();
+}
+
+/// Loads the registers with those of a native thread, and opens them. The area must be one that [`sanitize`] or a save has left.
+pub fn load_native(area: &Frame<Area>) {
+    set_xcr0(components());
+    open();
+    load_registers(area);
+}
+
+/// Saves what the CPU holds of a virtual CPU. The registers stay closed.
+pub fn save(area: &mut Frame<Area>, state: &mut VirtualCpuState) {
+    state.kernel_gs_base = cpu::read_msr(x86::msr::IA32_KERNEL_GSBASE);
+    set_xcr0(components());
+    save_native(area);
+    (state.dr, state.dr6) = debug::read();
+}
+
+/// Loads the CPU with the state of a virtual CPU. The area must be one that [`sanitize`] or a save has left.
 pub fn load(area: &Frame<Area>, state: &VirtualCpuState) {
     let components = components();
     cpu::write_msr(x86::msr::IA32_KERNEL_GSBASE, state.kernel_gs_base);
     cpu::write_msr(x86::msr::IA32_CSTAR, state.cstar);
-    set_xcr0(components);
-    // SAFETY: as in `save`; `sanitize` has made the header and MXCSR acceptable to XRSTOR. DR6 holds 32 bits.
-    unsafe {
-        asm!("clts", "xrstor64 [{area}]", "mov {scratch}, cr0", "or {scratch}, 8", "mov cr0, {scratch}",
-            area = in(reg) area.get(), scratch = out(reg) _,
-            in("eax") components as u32, in("edx") 0, options(nostack));
-        asm!("mov dr0, {0}", "mov dr1, {1}", "mov dr2, {2}", "mov dr3, {3}", "mov dr6, {4}",
-            in(reg) state.dr[0], in(reg) state.dr[1], in(reg) state.dr[2], in(reg) state.dr[3],
-            in(reg) state.dr6 & 0xffff_ffff, options(nomem, nostack));
-    }
+    load_native(area);
+    close();
+    debug::load_of_virtual_cpu(state.dr, state.dr6);
     set_xcr0(state.xcr0 & components | 1);
 }
 

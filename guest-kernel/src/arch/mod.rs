@@ -2,6 +2,7 @@
 
 pub mod apic;
 pub mod cpu;
+pub mod debug;
 pub mod descriptor;
 pub mod entry;
 pub mod extended;
@@ -9,6 +10,7 @@ pub mod heap;
 mod lock;
 pub mod monitor;
 pub mod physical;
+pub mod user_copy;
 
 use protocols::address::HostPhysical;
 

@@ -9,6 +9,7 @@ mod connections;
 mod memory_objects;
 mod mutexes;
 mod names;
+mod own_thread;
 mod ports;
 mod reference_messages;
 mod references;
@@ -24,6 +25,7 @@ use crate::kernel::Kernel;
 use crate::thread::Thread;
 use protocols::api::{Call, ObjectType, ReferenceRights, Rights, SpaceKind, Status};
 use protocols::exception::Misuse;
+use protocols::native_thread::Exceptions;
 use protocols::virtual_cpu::register::{R8, R9, R10, RAX, RDI, RDX, RSI};
 use zerocopy::{IntoBytes, TryFromBytes};
 
@@ -151,16 +153,22 @@ impl Kernel {
             Call::SpaceGetState => self.get_space(id, caller, [a, b, c]),
             Call::SpaceSetState => self.set_space(caller, a, b, c),
             Call::SpaceSetPolicy => self.set_space_policy(caller, a, b, c, d),
-            Call::ThreadGetState => self.get_thread(id, caller, [a, b, c, d]),
+            Call::ThreadGetState => self.get_thread(id, caller, [a, b, c, d, e]),
             Call::ThreadSetState => self.set_thread(id, caller, [a, b, c, d, e, f]),
             Call::ThreadInterrupt => {
                 let target = self.thread_at(caller, a, Rights::READ)?;
-                if b != 0 && !(16..256).contains(&b) {
+                if b != 0 && !Exceptions::is_interrupt(b) {
                     return Err(Misuse::BadArgument.into());
                 }
-                let before = self.post_interrupt(target, b).ok_or(Misuse::WrongType)?;
-                self.set_result(id, RSI, before)
+                self.interrupt_thread(id, target, b)?;
+                return Ok(None);
             }
+            Call::ThreadSetExceptions
+            | Call::ThreadSetHandlers
+            | Call::ThreadReturnFromException
+            | Call::ThreadGetSaved
+            | Call::ThreadSetSaved
+            | Call::ThreadRedirect => return self.call_on_itself(id, call, [a, b, c, d, e]),
             Call::IpcSend => {
                 let port = self.destination_of(caller, a, ReferenceRights::SEND)?.port;
                 match self.objects.ports.get_mut(port) {

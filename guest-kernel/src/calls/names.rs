@@ -76,6 +76,16 @@ impl Kernel {
         }
     }
 
+    /// The Thread at an address, which may have been destroyed, where it was found before with rights that contain `want`.
+    #[inline(always)]
+    pub fn quick_thread(&self, thread: Id<Thread>, address: u64, want: Rights) -> Option<Id<Thread>> {
+        let space = self.objects.spaces.get(self.objects.threads.get(thread)?.space?)?;
+        match space.names.get(address, want, space.epoch)? {
+            Object::Thread(thread) => Some(thread),
+            _ => None,
+        }
+    }
+
     pub(super) fn refer(&mut self, space: Id<Space>, address: u64, kind: ObjectType, reference: u64) -> Done {
         let object = self.object_at(space, address, Rights::READ)?;
         if object.kind() != kind {

@@ -13,9 +13,9 @@ const LARGE: u64 = 1 << 7;
 const NO_EXECUTE: u64 = 1 << 63;
 const ADDRESS: u64 = 0x000f_ffff_ffff_f000;
 
-/// The first address beyond those of native Spaces. The last page of the lower half is left out so that no
-/// instruction pointer that `SYSCALL` saves is ever non-canonical.
-pub const USER_END: u64 = 0x7fff_ffff_f000;
+// The first address beyond those of native Spaces. The last page of the lower half is left out so that no instruction
+// pointer that `SYSCALL` saves is ever non-canonical.
+pub use protocols::native_thread::USER_END;
 
 /// Access to the frames that hold tables.
 pub trait TableMemory {

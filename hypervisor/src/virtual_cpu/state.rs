@@ -77,9 +77,13 @@ pub fn write(state: &VirtualCpuState, groups: Groups) {
     if groups.contains(Groups::EFER) {
         write_efer(state.efer);
     }
+    if groups.contains(Groups::TIME) {
+        vmwrite(Guest::TSC_OFFSET, state.tsc_offset);
+    }
 }
 
-/// Reads `groups` from the VMCS. DR0 to DR3, DR6 and XCR0 are the kernel's to know; CR2 is always current.
+/// Reads `groups` from the VMCS. DR0 to DR3, DR6 and XCR0 are the kernel's to know; CR2 is always current; nothing but the
+/// kernel changes the TSC offset.
 pub fn read(state: &mut VirtualCpuState, groups: Groups) {
     macro_rules! from_vmcs {
         ($field:expr, $place:expr) => {

@@ -107,7 +107,7 @@ pub const MACHINE: Fields<Wish> = Fields {
         ..NOTHING
     },
     primary: Wish {
-        required: controls!(Primary: HLT_EXITING | MWAIT_EXITING | RDPMC_EXITING | CR8_LOAD_EXITING
+        required: controls!(Primary: USE_TSC_OFFSETTING | HLT_EXITING | MWAIT_EXITING | RDPMC_EXITING | CR8_LOAD_EXITING
             | CR8_STORE_EXITING | UNCOND_IO_EXITING | USE_MSR_BITMAPS | MONITOR_EXITING | SECONDARY_CONTROLS),
         forbidden: PAGING_EXITS | controls!(Primary: INTERRUPT_WINDOW_EXITING | RDTSC_EXITING | MOV_DR_EXITING),
         ..NOTHING

@@ -69,6 +69,8 @@ fields! { GuestField:
     PDPTE2 = guest::PDPTE2_FULL;
     /// The fourth.
     PDPTE3 = guest::PDPTE3_FULL;
+    /// What RDTSC in the guest adds to the counter.
+    TSC_OFFSET = control::TSC_OFFSET_FULL;
     /// DR7.
     DR7 = guest::DR7;
     /// IA32_DEBUGCTL.

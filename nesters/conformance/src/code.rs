@@ -91,6 +91,84 @@ routines! {
         "xor eax, eax",
         "6: mov [rbx], rax",
         "5: mov rdi, rbp", "xor r15d, r15d", "mov eax, 0xa3", "syscall", "jmp 5b";
+    /// Reads the state of extended registers: XMM3 into RAX, MXCSR into RCX.
+    read_vectors: "movq rax, xmm3", "stmxcsr [rdi]", "mov ecx, [rdi]", "ud2";
+    /// Counts at RSI for as long as XMM0 and YMM15 hold what they were given.
+    keep_vectors:
+        "movq xmm0, rdi", "movq xmm15, rdi", "vinsertf128 ymm15, ymm15, xmm0, 1",
+        "2: movq rax, xmm0", "cmp rax, rdi", "jne 3f",
+        "vextractf128 xmm1, ymm15, 1", "movq rax, xmm1", "cmp rax, rdi", "jne 3f",
+        "inc qword ptr [rsi]", "jmp 2b",
+        "3: ud2";
+    /// Reads GS:0 into RAX.
+    read_gs: "mov rax, gs:[0]", "ud2";
+    /// Makes the bases of FS and GS zero by loading their selectors, for ever, counting at RDI.
+    load_selectors: "2: mov eax, 0x2b", "mov fs, eax", "mov gs, eax", "inc qword ptr [rdi]", "jmp 2b";
+    /// Counts at RDI the rounds in which FS:0 is RSI.
+    watch_fs: "2: cmp fs:[0], rsi", "jne 3f", "inc qword ptr [rdi]", "jmp 2b", "3: ud2";
+    /// Goes to 32-bit code.
+    far_return: "push 0x23", "lea rax, [rip + 2f]", "push rax", "retfq", "2: ud2";
+    /// Does nothing, in single bytes.
+    steps: "nop", "nop", "nop", "ud2";
+    /// Loads SS from RDI, then makes a call.
+    load_stack_segment: "mov ss, word ptr [rdi]", "syscall", "ud2";
+    /// Divides by zero; the exception handler notes what it got at R14 and goes on behind. Then #UD with exceptions disabled.
+    handle_exceptions:
+        "lea rdi, [rip + 5f]", "xor esi, esi", "mov eax, 0x89", "syscall",
+        "mov edi, 1", "mov eax, 0x88", "syscall",
+        "mov eax, 7", "mov edx, 0", "xor ecx, ecx", "std", "div ecx",
+        "pushfq", "pop r13", "cld",
+        "mov r12, rax", "mov r15, rdx", "xor edi, edi", "mov eax, 0x88", "syscall", "ud2",
+        "5: mov [r14], rax", "mov [r14 + 8], rcx", "mov [r14 + 16], rdx",
+        "pushfq", "pop [r14 + 24]",
+        "mov eax, 0x8b", "syscall",
+        "mov [r14 + 32], rdi", "add r10, 2", "mov edi, 0x77", "mov eax, 0x8c", "syscall",
+        "mov eax, 0x8a", "syscall";
+    /// An exception whose handler has one too.
+    handle_badly:
+        "lea rdi, [rip + 5f]", "xor esi, esi", "mov eax, 0x89", "syscall",
+        "mov edi, 1", "mov eax, 0x88", "syscall",
+        "int3",
+        "5: mov r12, rax", "hlt";
+    /// Makes call RBP on RBX, with deadline 0; its interrupt handler notes at R14 how often and with what it was called. Ends
+    /// with the call's RAX and RSI in R12 and R13, with exceptions disabled.
+    wait_with_handler:
+        "lea rsi, [rip + 6f]", "xor edi, edi", "mov eax, 0x89", "syscall",
+        "mov edi, 1", "mov eax, 0x88", "syscall",
+        "mov rdi, rbx", "mov esi, 0x5151", "xor r15d, r15d", "mov rax, rbp", "syscall",
+        "mov r12, rax", "mov r13, rsi", "xor edi, edi", "mov eax, 0x88", "syscall", "ud2",
+        "6: inc qword ptr [r14]", "mov [r14 + 8], rax", "mov eax, 0x8a", "syscall";
+    /// Sets an interrupt handler, makes a #BP, then enables exceptions: what was posted before arrives then.
+    enable_late:
+        "lea rsi, [rip + 6f]", "xor edi, edi", "mov eax, 0x89", "syscall",
+        "int3",
+        "mov r12, [r14]", "mov edi, 1", "mov eax, 0x88", "syscall",
+        "mov r13, [r14]", "mov r15, rdi", "xor edi, edi", "mov eax, 0x88", "syscall", "ud2",
+        "6: inc qword ptr [r14]", "mov [r14 + 8], rax", "mov eax, 0x8a", "syscall";
+    /// Posts vector 0x44 to Thread RBX, its own; the handler notes it at R14.
+    interrupt_itself:
+        "lea rsi, [rip + 6f]", "xor edi, edi", "mov eax, 0x89", "syscall",
+        "mov edi, 1", "mov eax, 0x88", "syscall",
+        "mov rdi, rbx", "mov esi, 0x44", "mov eax, 0x86", "syscall",
+        "mov r12, rax", "mov r13, rsi", "xor edi, edi", "mov eax, 0x88", "syscall", "ud2",
+        "6: inc qword ptr [r14]", "mov [r14 + 8], rax", "mov eax, 0x8a", "syscall";
+    /// Redirects its system calls from outside its first 0x40 bytes to its second half, then makes Linux's write(1, 2, 3) there.
+    redirected_write:
+        "lea rdi, [rip - 7]", "mov esi, 0x40", "lea rdx, [rip + 5f]", "mov eax, 0x8d", "syscall",
+        "jmp 4f",
+        "3: mov eax, 0x87", "syscall", "mov r12, rax", "ret",
+        ".balign 64, 0x90",
+        "4: mov r15, rsp", "mov edi, 1", "mov esi, 2", "mov edx, 3", "mov r10d, 4", "mov r8d, 5", "mov r9d, 6",
+        "mov eax, 1", "stc",
+        "6: syscall", "lea r13, [rip + 6b + 2]", "call 3b", "ud2",
+        "5: mov [r14], rax", "mov [r14 + 8], rcx", "mov [r14 + 16], r11", "mov [r14 + 24], rsp", "mov [r14 + 32], r9",
+        "add rdi, rsi", "add rdi, rdx", "mov rax, rdi", "jmp rcx";
+    /// Receives from the Portset at RDI, then counts at RSI for ever.
+    receive_and_spin:
+        "mov rbx, rsi", "xor r15d, r15d", "mov eax, 0xa3", "syscall",
+        "2: inc qword ptr [rbx]", "jmp 2b";
+    /// Redirected to RDX by its state: makes a system call.
+    fake_call: "mov eax, 39", "syscall", "ud2", ".balign 16, 0x90", "mov eax, 4242", "jmp rcx";
     /// Calls the Port of Reference RDI with RSI for ever.
     call_for_ever: "2: mov eax, 0xa0", "syscall", "test rax, rax", "jz 2b", "ud2";
     /// Calls the Port of Reference RDI for ever, and counts at RBX.
@@ -160,6 +238,8 @@ routines! {
     guest_write: "mov [rdi], rsi", "out 0xf0, al", "hlt";
     /// Micro-guest: counts at RDI for ever, interrupts off.
     guest_count: "cli", "2: inc qword ptr [rdi]", "jmp 2b";
+    /// Micro-guest: sets XMM0, lets its keeper look, and reads it.
+    guest_vectors: "movq xmm0, rdi", "out 0xf0, al", "movq rax, xmm0", "out 0xf0, al", "hlt";
     /// Micro-guest: waits for interrupts.
     guest_wait: "sti", "2: hlt", "out 0xf0, al", "jmp 2b";
     /// Micro-guest: triple fault.
@@ -174,6 +254,9 @@ routines! {
     guest_set_xcr0: "xor ecx, ecx", "xor edx, edx", "xsetbv", "out 0xf0, al", "hlt";
     /// Micro-guest: sets CR4 to RAX.
     guest_set_cr4: "mov cr4, rax", "out 0xf0, al", "hlt";
+    /// Micro-guest: waits for a message at the Portset RDI for a while of its own time.
+    guest_wait_until:
+        "rdtsc", "shl rdx, 32", "lea r15, [rax + rdx + 10000]", "mov eax, 0xa3", "vmcall", "out 0xf0, al", "hlt";
     /// Micro-guest: reads the time stamp counter.
     guest_read_time: "rdtsc", "out 0xf0, al", "hlt";
     /// Micro-guest: makes calls with the numbers of a generator seeded by RBX for RBP rounds.

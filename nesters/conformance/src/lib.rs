@@ -23,7 +23,7 @@
 //! | [`guest`] | micro-guests | no |
 //! | [`code`] | the instructions that both run | yes: symbols of assembly |
 //! | [`team`] | native children of several threads | no |
-//! | [`objects`], [`mutex`], [`cond`], [`mapping`], [`region`], [`port`], [`connection`], [`connection_faults`], [`references`], [`reference_messages`], [`space`], [`thread`], [`machine`] | tests, by object | no |
+//! | [`objects`], [`mutex`], [`cond`], [`mapping`], [`region`], [`port`], [`connection`], [`connection_faults`], [`references`], [`reference_messages`], [`space`], [`thread`], [`native_state`], [`thread_events`], [`machine`] | tests, by object | no |
 //! | [`scheduling`] | tests of who has CPU time | no |
 //! | [`hostile`] | tests with nonsense | no |
 //! | [`roles`] | misbehaving as a whole | yes: crashing |
@@ -43,6 +43,7 @@ pub mod machine;
 pub mod mapping;
 pub mod mutex;
 pub mod native;
+pub mod native_state;
 pub mod objects;
 pub mod pair;
 pub mod port;
@@ -54,6 +55,7 @@ pub mod scheduling;
 pub mod space;
 pub mod team;
 pub mod thread;
+pub mod thread_events;
 
 use protocols::parent::Outcome;
 use protocols::startup::Startup;
@@ -77,6 +79,8 @@ pub fn run(startup: &'static Startup) -> Outcome {
         space::TESTS,
         thread::TESTS,
         scheduling::TESTS,
+        native_state::TESTS,
+        thread_events::TESTS,
         machine::TESTS,
         hostile::TESTS,
     ];

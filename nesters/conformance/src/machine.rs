@@ -3,6 +3,7 @@
 use protocols::address::PAGE_SIZE;
 use protocols::api::{Call, NativeState, Rights, Run, SpaceKind, Status};
 use protocols::exception::MachineReply;
+use protocols::libc::time;
 use protocols::libnest::{Event, Mapping, Memory, Region, Space, objects};
 use protocols::policy::{Controls, CpuidEntry, MsrEntry};
 use protocols::virtual_cpu::register::{RAX, RBX, RCX, RDI, RDX, RSI};
@@ -36,6 +37,7 @@ pub const TESTS: &[Test] = &[
     ("machine::vmx_instructions", vmx_instructions),
     ("machine::control_registers", control_registers),
     ("machine::time_stamp_counter", time_stamp_counter),
+    ("machine::time_stamp_offset", time_stamp_offset),
     ("machine::spinning_with_interrupts_off", spinning_with_interrupts_off),
     ("machine::flood_of_exits", flood_of_exits),
     ("machine::nonsense_reply_stops_it", nonsense_reply_stops_it),
@@ -455,6 +457,31 @@ fn time_stamp_counter(bench: &mut Bench) -> Verdict {
     guest.allow(Controls::EXIT_ON_RDTSC, 0)?;
     let exit = guest.start(bench)?;
     require!(exit.reason as u32, reason::RDTSC);
+    Ok(())
+}
+
+fn time_stamp_offset(bench: &mut Bench) -> Verdict {
+    const OFFSET: u64 = 1 << 60;
+    let mut guest = Guest::new(bench, code::guest_read_time(), &[])?;
+    let mut state = guest.state()?;
+    state.tsc_offset = OFFSET;
+    guest.set_state(&state, Groups::TIME)?;
+    let before = time::now();
+    let exit = guest.start(bench)?;
+    at_end(&exit)?;
+    let there = exit.rdx << 32 | exit.rax & 0xffff_ffff;
+    require!((OFFSET + before..OFFSET + time::now()).contains(&there), true);
+    require!(guest.state()?.tsc_offset, OFFSET);
+    // A deadline in its own time.
+    let mut guest = Guest::new(bench, code::guest_wait_until(), &[(RDI, DATA)])?;
+    guest.allow(Controls::VMCALL, 0)?;
+    protocols::libc::system_call::portset_create(guest.memory.address() + DATA)?;
+    let mut state = guest.state()?;
+    state.tsc_offset = OFFSET;
+    guest.set_state(&state, Groups::TIME)?;
+    let exit = guest.start(bench)?;
+    at_end(&exit)?;
+    require!(exit.rax, Status::TimedOut as u64);
     Ok(())
 }
 

@@ -161,7 +161,7 @@ fn unknown_calls(bench: &mut Bench) -> Verdict {
         0x56,
         0x66,
         0x77,
-        0x88,
+        0x8e,
         0x93,
         0x9f,
         0xa5,

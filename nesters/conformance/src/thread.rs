@@ -26,7 +26,6 @@ pub const TESTS: &[Test] = &[
     ("thread::state_survives", state_survives),
     ("thread::impossible_states", impossible_states),
     ("thread::spinning_threads_are_preempted", spinning_threads_are_preempted),
-    ("thread::without_vector_registers", without_vector_registers),
     ("thread::fs_base", fs_base),
     ("thread::own_object", own_object),
     ("thread::calls_on_itself", calls_on_itself),
@@ -234,13 +233,6 @@ fn spinning_threads_are_preempted(bench: &mut Bench) -> Verdict {
     })
 }
 
-fn without_vector_registers(bench: &mut Bench) -> Verdict {
-    // The kernel keeps the general registers of native threads only: using others is "device not available".
-    let mut child = Native::new(bench)?;
-    require!(child.run(bench, code::vectors(), &[])?, Answer::Exception(7, 0));
-    Ok(())
-}
-
 fn fs_base(bench: &mut Bench) -> Verdict {
     let mut children = [Native::new(bench)?, Native::new(bench)?];
     for (child, offset) in children.iter_mut().zip([0, 0x800]) {
@@ -263,11 +255,6 @@ fn own_object(bench: &mut Bench) -> Verdict {
     // A thread of its own whose object it does see can do to itself only what is safe.
     let own = child.own_address(DATA + OBJECT_SIZE);
     system_call::thread_create(own)?;
-    for (call, arguments) in
-        [(Call::ThreadInterrupt, [DATA + OBJECT_SIZE, 32]), (Call::ThreadInterrupt, [DATA + OBJECT_SIZE, 0])]
-    {
-        require!(child.call(bench, call, &arguments)?, Answer::misuse(Misuse::WrongType));
-    }
     require!(child.call(bench, Call::ThreadInterrupt, &[DATA + OBJECT_SIZE, 15])?, Answer::misuse(Misuse::BadArgument));
     require!(
         child.call(bench, Call::ThreadSetState, &[DATA + OBJECT_SIZE, 0, 0, 0, 3])?,

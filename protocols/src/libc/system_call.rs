@@ -323,14 +323,31 @@ pub fn thread_get_links(thread: u64, space: u64) -> Result<u64> {
     on_objects(Call::ThreadGetState, [thread, 0, 0, space, 0]).ok().map(|returned| returned.rdx)
 }
 
-/// [`Call::ThreadGetState`] of a thread in a native Space.
+/// [`Call::ThreadGetState`] of a thread in a native Space: fills in `groups` of `state`.
 ///
 /// # Safety
 /// The thread must be in no machine Space: the state of a virtual CPU is larger.
 #[inline]
-pub unsafe fn thread_get_native_state(thread: u64, state: &mut NativeState) -> Result<()> {
+pub unsafe fn thread_get_native_state(thread: u64, state: &mut NativeState, groups: Groups) -> Result<()> {
     // SAFETY: the call writes one NativeState (the caller's promise) to `state`.
-    unsafe { raw(Call::ThreadGetState as u64, [thread, address_mut(state), 0, 0, 0]) }.ok().map(|_| ())
+    unsafe { raw(Call::ThreadGetState as u64, [thread, address_mut(state), groups.bits(), 0, 0]) }.ok().map(|_| ())
+}
+
+/// [`thread_get_native_state`] that points a Reference at what the thread waited for.
+///
+/// # Safety
+/// As there.
+#[inline]
+pub unsafe fn thread_get_waiting_state(
+    thread: u64,
+    state: &mut NativeState,
+    groups: Groups,
+    waited_for: u64,
+) -> Result<()> {
+    // SAFETY: the call writes one NativeState (the caller's promise) to `state`.
+    unsafe { raw(Call::ThreadGetState as u64, [thread, address_mut(state), groups.bits(), 0, waited_for]) }
+        .ok()
+        .map(|_| ())
 }
 
 /// [`Call::ThreadGetState`] of a thread in a machine Space: fills in `groups` of `state`. For a thread in a native
@@ -374,15 +391,21 @@ unsafe fn thread_set(thread: u64, state: u64, groups: u64, space: u64, run: Run,
     check(status)
 }
 
-/// [`Call::ThreadSetState`] of a thread in a native Space; a `space` of 0 leaves the Space as it is.
+/// [`Call::ThreadSetState`] of a thread in a native Space: sets `groups`; a `space` of 0 leaves the Space as it is.
 ///
 /// # Safety
 /// A thread in the caller's own Space must be set to run code that may run there, on its own stack.
 #[inline]
-pub unsafe fn thread_set_native_state(thread: u64, state: Option<&NativeState>, space: u64, run: Run) -> Result<()> {
+pub unsafe fn thread_set_native_state(
+    thread: u64,
+    state: Option<&NativeState>,
+    groups: Groups,
+    space: u64,
+    run: Run,
+) -> Result<()> {
     let state = state.map_or(0, address);
     // SAFETY: the state is only read; the rest is the caller's promise.
-    unsafe { thread_set(thread, state, 0, space, run, 0) }
+    unsafe { thread_set(thread, state, groups.bits(), space, run, 0) }
 }
 
 /// [`Call::ThreadSetState`] of a thread in a machine Space: sets `groups`; a `space` of 0 leaves the Space as it is.

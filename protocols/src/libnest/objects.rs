@@ -491,7 +491,7 @@ pub struct Thread {
 }
 
 impl Thread {
-    /// A stopped thread in the native Space `space` with `state`.
+    /// A stopped thread in the native Space `space` with the registers of `state`.
     pub fn native(space: &Space, state: &NativeState) -> Result<Self> {
         Self::native_at(create(call::thread_create)?, space, state)
     }
@@ -508,7 +508,10 @@ impl Thread {
         let thread = Self { place, kind: SpaceKind::Native };
         let space = space.reference().address();
         // SAFETY: Space handles are never of the program's own Space.
-        unsafe { call::thread_set_native_state(thread.address(), Some(state), space, Run::Unchanged) }?;
+        unsafe {
+            let groups = NativeState::REGISTERS;
+            call::thread_set_native_state(thread.address(), Some(state), groups, space, Run::Unchanged)
+        }?;
         Ok(thread)
     }
 
@@ -546,27 +549,48 @@ impl Thread {
 
     fn run(&self, run: Run) -> Result<()> {
         // SAFETY: neither state nor Space change.
-        unsafe { call::thread_set_native_state(self.address(), None, 0, run) }
+        unsafe { call::thread_set_native_state(self.address(), None, Groups::empty(), 0, run) }
     }
 
-    /// Stops a native thread and returns its state. `Refused` for a virtual CPU.
+    /// Stops a native thread and returns its state, all but the extended registers. `Refused` for a virtual CPU.
     pub fn native_state(&self) -> Result<NativeState> {
-        if self.kind != SpaceKind::Native {
-            return Err(Status::Refused);
-        }
         let mut state = NativeState::default();
-        // SAFETY: the thread is in a native Space; its handle never moves it to another.
-        unsafe { call::thread_get_native_state(self.address(), &mut state) }?;
+        self.get_native_state(&mut state, NativeState::GROUPS.difference(Groups::EXTENDED))?;
         Ok(state)
     }
 
-    /// Sets the state of a native thread.
+    /// Stops a native thread and fills in `groups` of `state`. `Refused` for a virtual CPU.
+    #[inline]
+    pub fn get_native_state(&self, state: &mut NativeState, groups: Groups) -> Result<()> {
+        if self.kind != SpaceKind::Native {
+            return Err(Status::Refused);
+        }
+        // SAFETY: the thread is in a native Space; its handle never moves it to another.
+        unsafe { call::thread_get_native_state(self.address(), state, groups) }
+    }
+
+    /// [`get_native_state`](Self::get_native_state), and points `waited_for` at what the thread waited for in a call.
+    pub fn get_waiting_state(&self, state: &mut NativeState, groups: Groups, waited_for: &Reference) -> Result<()> {
+        if self.kind != SpaceKind::Native {
+            return Err(Status::Refused);
+        }
+        // SAFETY: the thread is in a native Space; its handle never moves it to another.
+        unsafe { call::thread_get_waiting_state(self.address(), state, groups, waited_for.address()) }
+    }
+
+    /// Sets the registers of a native thread: general, instruction pointer, flags, bases.
     pub fn set_native_state(&self, state: &NativeState, run: Run) -> Result<()> {
+        self.set_native_groups(state, NativeState::REGISTERS, run)
+    }
+
+    /// Sets `groups` of the state of a native thread. `Refused` for a virtual CPU.
+    #[inline]
+    pub fn set_native_groups(&self, state: &NativeState, groups: Groups, run: Run) -> Result<()> {
         if self.kind != SpaceKind::Native {
             return Err(Status::Refused);
         }
         // SAFETY: the thread is in a Space that the program has created, never in its own.
-        unsafe { call::thread_set_native_state(self.address(), Some(state), 0, run) }
+        unsafe { call::thread_set_native_state(self.address(), Some(state), groups, 0, run) }
     }
 
     /// Stops a virtual CPU and fills in `groups` of `state`. A virtual CPU whose exit the caller is handling is stopped
@@ -600,7 +624,7 @@ impl Thread {
         call::thread_get_scheduler(self.address(), 0).map(|(_, _, used)| used)
     }
 
-    /// Posts an external interrupt to a virtual CPU; 0 withdraws. Returns the one that was posted and not delivered.
+    /// Posts an interrupt; 0 withdraws. Returns the one that was posted and not delivered.
     #[inline]
     pub fn interrupt(&self, vector: u8) -> Result<u64> {
         call::thread_interrupt(self.address(), vector)
@@ -614,10 +638,10 @@ impl Drop for Thread {
     }
 }
 
-/// Sets the state and the Space of the thread at `address`: for threads that others see as well, in memory of theirs.
+/// Sets the registers and the Space of the thread at `address`: for threads that others see as well, in memory of theirs.
 pub fn set_native_thread(address: u64, state: &NativeState, space: &Reference, run: Run) -> Result<()> {
     // SAFETY: References to Spaces are of those that the program has created, never of its own.
-    unsafe { call::thread_set_native_state(address, Some(state), space.address(), run) }
+    unsafe { call::thread_set_native_state(address, Some(state), NativeState::REGISTERS, space.address(), run) }
 }
 
 /// Creates a Mutex in `memory`, for those who share it. `Refused` if there is no place for one at `offset`.
@@ -643,7 +667,7 @@ pub fn native_thread(address: u64) -> Result<NativeState> {
 /// Lets the thread at `address` go on, or stops it.
 pub fn run_thread(address: u64, run: Run) -> Result<()> {
     // SAFETY: neither state nor Space change.
-    unsafe { call::thread_set_native_state(address, None, 0, run) }
+    unsafe { call::thread_set_native_state(address, None, Groups::empty(), 0, run) }
 }
 
 /// Destroys the object of type `kind` at `address`: for objects that others have created in the program's memory.
