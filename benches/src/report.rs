@@ -41,6 +41,7 @@ const EXPLAINED: &[(&str, &str)] = &[
     ("ipc.oneway", "notification of a waiting thread in another space, to its first instruction"),
     ("ipc.rpc.4k", "call and reply of 4 KiB each over a connection, native child and nester"),
     ("thread.switch", "switch to a thread in another Space and its address space, by donation"),
+    ("thread.state", "get_state and set_state of a native thread's general registers"),
     ("exit.cpuid.monitor", "CPUID answered by the monitor's table"),
     ("exit.rdmsr.monitor", "RDMSR answered by the monitor's table"),
     ("exit.rdmsr.nester", "RDMSR served by the nester"),

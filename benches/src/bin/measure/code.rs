@@ -78,6 +78,11 @@ measured_loop!(/// `thread_schedule` of the Thread at R15 (kept by the kernel), 
     ["mov eax, 0xd0", "mov rdi, r15", "xor esi, esi", "xor edx, edx", "xor r10d, r10d", "syscall"]);
 measured_loop!(/// `thread_schedule` of nobody: the time goes back to who gave it.
     give_back, "give_back", "ud2", ["mov eax, 0xd0", "xor edi, edi", "syscall"]);
+measured_loop!(/// `thread_get_state` and `thread_set_state` of the general registers of Thread R15, through the memory 0x800 bytes behind it.
+thread_state, "thread_state", "ud2", [
+    "mov rdi, r15", "lea rsi, [r15 + 0x800]", "mov edx, 0x200", "xor r10d, r10d", "xor r8d, r8d", "xor r9d, r9d",
+    "mov eax, 0x84", "syscall", "mov edx, 0x200", "mov eax, 0x85", "syscall"
+]);
 measured_loop!(/// A read of the next page from R15 on.
     native_touch, "native_touch", "ud2", ["mov al, [r15]", "add r15, 4096"]);
 measured_loop!(/// The same without the read.

@@ -21,6 +21,7 @@ const RESULTS: u64 = 0x40_1000;
 pub const REFERENCE: u64 = 0x40_2000;
 const MUTEX: u64 = REFERENCE + OBJECT_SIZE;
 const THREADS: [u64; 2] = [REFERENCE + 2 * OBJECT_SIZE, REFERENCE + 3 * OBJECT_SIZE];
+const THREAD: u64 = REFERENCE + 4 * OBJECT_SIZE;
 /// Where the code of the second thread lies.
 const PARTNER: u64 = CODE + 0x800;
 const STACK_END: u64 = 0x40_4000;
@@ -206,6 +207,11 @@ pub fn measure(printer: &mut Printer) -> Result<()> {
     printer.print("mutex.uncontended", lock, nothing);
     child.measure_contended()?;
     printer.print("mutex.contended", child.measure_contended()?, Cost { ticks: 0, transitions: 0 });
+    let thread = child.memory.address() + (THREAD - CODE);
+    system_call::thread_create(thread)?;
+    let state = child.measure(code::thread_state(), THREAD)?;
+    printer.print("thread.state", state, empty);
+    system_call::thread_destroy(thread)?;
 
     let switches = switch(&mut child, empty)?;
     printer.print("thread.switch", switches, Cost { ticks: 0, transitions: 0 });
