@@ -87,9 +87,10 @@ impl Kernel {
         self.load_cpu(view, context);
         Some(resume)
     }
+
     /// Notifies a server that waits, if that can be done the short way: it runs now, the sender goes on afterwards. Not
     /// with the other two, in which every instruction counts.
-    #[inline(never)]
+    #[inline(always)]
     pub fn fast_send(&mut self, sender_id: Id<Thread>, name: u64) -> Option<Resume> {
         let reference = self.quick_reference(sender_id, name)?;
         let objects = &mut self.objects;
