@@ -45,6 +45,7 @@
 //! # Invariants
 //!
 //! * A thread is in at most one queue; [`thread::Wait`] says which.
+//! * What a thread has not done yet of a call on a connection is a call too, and stands in its registers ([`connection`]).
 //! * Links are generational identifiers: whoever follows one finds the object or nothing ([`objects`]).
 //! * What is linked through a grant ends with it; References are counted where they link to ([`references`]).
 //! * Nothing that users can write is believed: the lock word of a Mutex, which they change without the kernel, says who
