@@ -175,6 +175,11 @@ routines! {
     call_and_count: "2: mov eax, 0xa0", "syscall", "test rax, rax", "jnz 3f", "inc qword ptr [rbx]", "jmp 2b", "3: ud2";
     /// Sends RSI to the Port of Reference RDI for ever.
     send_for_ever: "2: mov eax, 0xa1", "syscall", "jmp 2b";
+    /// Waits, busily, for the time stamp counter to reach R9, then sends.
+    send_at:
+        "2:",
+        "rdtsc", "shl rdx, 32", "or rax, rdx", "cmp rax, r9", "jb 2b",
+        "mov eax, 0xa1", "syscall", "ud2";
     /// Donates to Threads RBX and R8 in turn, for R9 ticks each.
     schedule_two_for_ever:
         "2:",

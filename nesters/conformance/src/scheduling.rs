@@ -402,11 +402,12 @@ fn sleeping(bench: &mut Bench, hand: &mut Hand, value: u64) -> Result<(Native, R
     Ok((sleeper, reference))
 }
 
-/// A child with time from the root that will wake a sleeper as soon as it runs.
+/// A child with time from the root that wakes a sleeper when the caller has had its turn to donate: some slices from now.
 fn waker(bench: &mut Bench, reference: &Reference) -> Result<Native, Failure> {
     let mut waker = Native::new(bench)?;
     give(&waker, DATA, reference)?;
-    waker.begin(code::system_call(), &[(RAX, Call::IpcSend as u64), (RDI, DATA), (RSI, 1)])?;
+    let later = bench.microseconds(30_000).unwrap_or(1);
+    waker.begin(code::send_at(), &[(RDI, DATA), (RSI, 1), (R9, later)])?;
     Ok(waker)
 }
 
@@ -421,7 +422,7 @@ fn switches_only(bench: &mut Bench) -> Verdict {
     // The same client goes on without the scheduler: it is woken, runs to its exception, and waits again.
     let (sleeper, reference) = sleeping(bench, &mut hand, 1)?;
     let _waker = waker(bench, &reference)?;
-    let (status, ..) = ended(hand.donate(bench, &sleeper.thread, 20_000, Sensitivity::Switch))?;
+    let (status, ..) = ended(hand.donate(bench, &sleeper.thread, 100_000, Sensitivity::Switch))?;
     require!(status, Status::TimedOut);
     require!(hand.asked(bench)?, None);
     Ok(())
@@ -433,7 +434,7 @@ fn conflicts_only(bench: &mut Bench) -> Verdict {
     let (other, _) = sleeping(bench, &mut hand, 2)?;
     let _waker = waker(bench, &reference)?;
     // Nobody is told that the other client has the donation now.
-    let (status, value, _) = ended(hand.donate(bench, &other.thread, 20_000, Sensitivity::Conflict))?;
+    let (status, value, _) = ended(hand.donate(bench, &other.thread, 100_000, Sensitivity::Conflict))?;
     require!((status, value), (Status::TimedOut, 1));
     // Those of the waker and of the sleeper, which have run to their ends.
     for _ in 0..2 {
