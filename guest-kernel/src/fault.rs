@@ -272,13 +272,19 @@ impl Kernel {
         {
             return;
         }
-        self.tell_granted_keeper(id, kind, message);
+        // Left in the thread, so that the message needs no memory where all is well.
+        if let Some(thread) = self.objects.threads.get_mut(id) {
+            thread.message = message;
+        }
+        self.tell_granted_keeper(id, kind);
     }
 
-    /// [`tell_keeper`](Self::tell_keeper), where the keeper depends on a grant, or is gone, or was never there.
+    /// Sends the message in a thread, where its keeper depends on a grant, or is gone, or was never there.
     #[cold]
-    fn tell_granted_keeper(&mut self, id: Id<Thread>, kind: MessageKind, message: [u64; MESSAGE_WORDS]) {
-        let space = self.objects.threads.get(id).and_then(|thread| thread.space);
+    #[inline(never)]
+    fn tell_granted_keeper(&mut self, id: Id<Thread>, kind: MessageKind) {
+        let Some(Thread { message, space, .. }) = self.objects.threads.get(id) else { return };
+        let (message, space) = (*message, *space);
         let space = space.and_then(|space| self.objects.spaces.get(space));
         let keeper = space.and_then(|space| self.objects.destination(&space.keeper));
         if !keeper.is_some_and(|keeper| self.send_message(id, keeper, kind, message)) {

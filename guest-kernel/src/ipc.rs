@@ -199,7 +199,7 @@ impl Kernel {
                 self.accept(client_id, server_id, alias, Side::Server);
             } else {
                 client.wait = Wait::for_reply(client.sending, server_id);
-                transfer = client.sends().zip(server.takes());
+                transfer = client.sent.and_then(|_| client.sends().zip(server.takes()));
                 let words = server.receiving(alias, client.sending);
                 match client.sending {
                     MessageKind::Call => copy_words(client.gpr(), words),
@@ -215,7 +215,9 @@ impl Kernel {
         if self.objects.ports.get(id).is_some_and(Port::has_message) {
             self.pend(id);
         }
-        self.send_reference(transfer, server_id);
+        if transfer.is_some() {
+            self.send_reference(transfer, server_id);
+        }
         true
     }
 

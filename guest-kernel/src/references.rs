@@ -88,15 +88,20 @@ pub struct Reference {
 impl Reference {
     /// A Reference that holds `capability`.
     pub fn new(capability: Option<Capability>) -> Self {
-        let direct = match capability {
-            Some(Capability { target: Object::Port(port), rights, badge, grant: None })
-                if rights.contains(ReferenceRights::CALL) =>
-            {
+        let mut reference = Self { capability, direct: None };
+        reference.direct = reference.plain(ReferenceRights::CALL);
+        reference
+    }
+
+    /// Where messages go for which it needs a right, if it depends on no grant.
+    #[inline]
+    pub fn plain(&self, right: ReferenceRights) -> Option<Destination> {
+        match &self.capability {
+            &Some(Capability { target: Object::Port(port), rights, badge, grant: None }) if rights.contains(right) => {
                 Some(Destination::new(port, badge))
             }
             _ => None,
-        };
-        Self { capability, direct }
+        }
     }
 
     /// What it holds.

@@ -69,7 +69,15 @@ impl Kernel {
                 self.unresolved(id, unresolved, address, want);
             }
         }
-        // Only now: whoever is told may run instead of the caller.
+        if self.objects.first_unreferenced.is_some() {
+            self.tell_unreferenced();
+        }
+    }
+
+    /// Tells the servers that a call has left without References. Only at its end: they may run instead of the caller.
+    #[cold]
+    #[inline(never)]
+    fn tell_unreferenced(&mut self) {
         while let Some(port) = self.objects.take_unreferenced() {
             self.announce(port);
         }

@@ -17,6 +17,7 @@ const MOST_AT_ONCE: usize = 256;
 
 impl Kernel {
     /// The Reference at an address.
+    #[inline]
     pub(super) fn reference_at(&mut self, space: Id<Space>, address: u64, want: Rights) -> Result<Id<Reference>, Stop> {
         match self.object_at(space, address, want)? {
             Object::Reference(id) => Ok(id),
@@ -75,8 +76,24 @@ impl Kernel {
         }))
     }
 
-    /// Where messages through the Reference at an address go.
+    /// Where messages through the Reference at an address go, if the Port exists.
+    #[inline]
     pub(super) fn destination_of(
+        &mut self,
+        space: Id<Space>,
+        address: u64,
+        right: ReferenceRights,
+    ) -> Result<Destination, Stop> {
+        let id = self.reference_at(space, address, Rights::READ)?;
+        match self.objects.references.get(id).and_then(|reference| reference.plain(right)) {
+            Some(destination) => Ok(destination),
+            None => self.checked_destination(space, address, right),
+        }
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn checked_destination(
         &mut self,
         space: Id<Space>,
         address: u64,
