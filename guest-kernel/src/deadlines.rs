@@ -109,8 +109,7 @@ fn merge<T: Timed>(arena: &mut Arena<T>, one: Option<Id<T>>, other: Option<Id<T>
     // Down the right edges of both, which are short, always on from the earlier member.
     let mut above = None;
     let mut first = None;
-    loop {
-        let Some((a, b)) = arena.pair_mut(one, other) else { break };
+    while let Some((a, b)) = arena.pair_mut(one, other) {
         if a.timed_ref().time > b.timed_ref().time {
             core::mem::swap(&mut one, &mut other);
         }

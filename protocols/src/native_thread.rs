@@ -1,7 +1,7 @@
 //! The state of a thread of a native Space, all of it, in named groups.
 //!
 //! `thread_get_state` and `thread_set_state` move it as they move that of a virtual CPU, by
-//! [`Groups`](crate::virtual_cpu::Groups): what is not asked for is neither copied nor costs anything.
+//! [`Groups`]: what is not asked for is neither copied nor costs anything.
 //!
 //! | group | fields |
 //! |---|---|

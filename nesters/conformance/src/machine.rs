@@ -640,7 +640,7 @@ fn no_memory_for_a_virtual_cpu(bench: &mut Bench) -> Verdict {
     // A virtual CPU that is to move where there is no memory for it cannot run, nor keep others from running.
     let guest = Guest::new(bench, code::guest_count(), &[(RDI, DATA)])?;
     let poor = Space::new(SpaceKind::Machine, 8)?;
-    let moved = objects::set_native_thread(guest.cpu.address(), &NativeState::default(), &poor.reference(), Run::Go);
+    let moved = objects::set_native_thread(guest.cpu.address(), &NativeState::default(), poor.reference(), Run::Go);
     require!(moved, Err(Status::NoMemory));
     guest.cpu.go()?;
     let mut other = Guest::new(bench, code::guest_flood(), &[(RCX, 0)])?;

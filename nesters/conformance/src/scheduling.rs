@@ -142,7 +142,7 @@ fn second_thread(child: &Native, address: u64, registers: &[(usize, u64)], entry
     for &(register, value) in registers {
         state.gpr[register] = value;
     }
-    Ok(objects::set_native_thread(own, &state, &child.space.reference(), Run::Go)?)
+    Ok(objects::set_native_thread(own, &state, child.space.reference(), Run::Go)?)
 }
 
 fn clients_ask_and_wait(bench: &mut Bench) -> Verdict {
@@ -202,7 +202,7 @@ fn until_there_is_a_message(bench: &mut Bench) -> Verdict {
     let mut hand = Hand::new()?;
     let registers = [(RAX, Call::IpcSend as u64), (RDI, DATA), (RSI, 0x50)];
     let child = client(bench, &hand, 1, code::system_call(), &registers)?;
-    give(&child, DATA, &hand.port.reference())?;
+    give(&child, DATA, hand.port.reference())?;
     require!(hand.asked(bench)?, Some(1));
     let received = message(hand.donate(bench, &child.thread, 5000, Sensitivity::Block))?;
     require!((received.alias, received.kind, received.words[0]), (ALIAS, MessageKind::Notification, 0x50));
@@ -320,7 +320,7 @@ fn one_donor_for_each_portset(bench: &mut Bench) -> Verdict {
         state.gpr[register] = value;
     }
     let space = child.space.reference();
-    objects::set_native_thread(own, &state, &space, Run::Go)?;
+    objects::set_native_thread(own, &state, space, Run::Go)?;
     let event = bench.receive();
     let Event::Exception { alias, exception } = event else { fail!("got {event:x?}") };
     require!((alias, exception.vector), (child.alias, 6));
@@ -334,7 +334,7 @@ fn circles(bench: &mut Bench) -> Verdict {
     let mut hand = Hand::new()?;
     // A client that waits for its scheduler's own reply.
     let child = client(bench, &hand, 1, code::system_call(), &[(RAX, Call::IpcCall as u64), (RDI, DATA)])?;
-    give(&child, DATA, &hand.port.reference())?;
+    give(&child, DATA, hand.port.reference())?;
     require!(hand.asked(bench)?, Some(1));
     let received = message(hand.donate(bench, &child.thread, 5000, Sensitivity::Block))?;
     require!(received.kind, MessageKind::Call);
@@ -490,7 +490,7 @@ fn replies_hand_no_time_over(bench: &mut Bench) -> Verdict {
     // We serve it, with time from the root.
     let server = Server::new()?;
     let port = server.port(6)?;
-    give(&caller, DATA, &port.reference())?;
+    give(&caller, DATA, port.reference())?;
     require!(hand.asked(bench)?, Some(1));
     require!(ended(hand.donate(bench, &caller.thread, 5000, Sensitivity::Block))?.0, Status::Blocked);
     let portset = server.portset().address();
@@ -522,7 +522,7 @@ fn new_threads_have_no_time(bench: &mut Bench) -> Verdict {
     creator.memory.write_bytes(0, code::count())?;
     let mut state = NativeState { rip: CODE, rflags: 2, ..NativeState::default() };
     state.gpr[RDI] = DATA;
-    objects::set_native_thread(own, &state, &creator.space.reference(), Run::Go)?;
+    objects::set_native_thread(own, &state, creator.space.reference(), Run::Go)?;
     require!(hand.asked(bench)?, None);
     require!(creator.read(DATA)?, 0);
     let deadline = bench.microseconds(1000).unwrap_or(1);
