@@ -326,7 +326,7 @@ impl World {
                     self.dispatcher().end_donation(donor, End::With(Status::NotFound));
                 }
                 self.dispatcher().unready(id);
-                let clients: Vec<_> = self.threads.iter().copied().collect();
+                let clients: Vec<_> = self.threads.to_vec();
                 self.objects.threads.remove(id);
                 for client in clients {
                     if let Some(thread) = self.objects.threads.get_mut(client)
