@@ -14,8 +14,8 @@ use crate::dispatch::Source;
 use crate::ipc::first_word;
 use crate::kernel::Kernel;
 use crate::thread::{Thread, Wait, set_words};
-use protocols::api::{Call, MessageKind, Status};
-use protocols::virtual_cpu::register::{R15, RAX, RDI, RSI};
+use protocols::api::{Call, MessageKind, Rights, Status};
+use protocols::virtual_cpu::register::{R10, R15, RAX, RDI, RDX, RSI};
 
 impl Kernel {
     /// Performs the running native thread's call if that can be done the short way.
@@ -117,6 +117,26 @@ impl Kernel {
         sender.registers.gpr[RAX] = Status::Ok as u64;
         let (view, context, resume) = (server.view, server.context, Resume::thread(&server.registers));
         self.wake_instead_of(sender_id, server_id);
+        self.load_cpu(view, context);
+        Some(resume)
+    }
+
+    /// Donates to a native thread, or gives the time back to a native donor, if that can be done the short way
+    /// ([`dispatch`](crate::dispatch)).
+    #[inline(never)]
+    pub fn fast_schedule(&mut self, id: Id<Thread>, name: u64) -> Option<Resume> {
+        let next = if name == 0 {
+            let donor = self.dispatcher().direct_donor()?;
+            let done = self.objects.threads.get(donor)?.view.exists() && self.dispatcher().give_back_quickly(id, donor);
+            done.then_some(donor)?
+        } else {
+            let target = self.quick_thread(id, name, Rights::READ)?;
+            let gpr = &self.objects.threads.get(id)?.registers.gpr;
+            let plain = gpr[RSI] | gpr[RDX] | gpr[R10] == 0 && self.objects.threads.get(target)?.view.exists();
+            (plain && self.dispatcher().donate_quickly(id, target)).then_some(target)?
+        };
+        let thread = self.objects.threads.get(next)?;
+        let (view, context, resume) = (thread.view, thread.context, Resume::thread(&thread.registers));
         self.load_cpu(view, context);
         Some(resume)
     }

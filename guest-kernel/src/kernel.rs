@@ -105,6 +105,11 @@ impl Kernel {
             {
                 return resume;
             }
+            if call == Call::ThreadSchedule as u64
+                && let Some(resume) = self.fast_schedule(id, name)
+            {
+                return resume;
+            }
             let serves = call == Call::IpcReplyWaitReceive as u64;
             // Dispatching takes as long as the whole of what servers and clients do most.
             match serves.then(|| self.quick_portset(id, name)).flatten() {

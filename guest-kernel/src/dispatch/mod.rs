@@ -24,6 +24,7 @@
 //! * Walks along a chain are bounded: by [`LONGEST_CHAIN`].
 
 mod donation;
+mod quick;
 
 use crate::arena::{Arena, Id};
 use crate::objects::{Objects, Port, Portset, Queue};

@@ -199,6 +199,12 @@ impl World {
                     return self.receive(self.ports[index]);
                 }
                 let target = self.threads[target];
+                if sensitivity == Sensitivity::Block
+                    && portset.is_none()
+                    && self.dispatcher().donate_quickly(id, target)
+                {
+                    return;
+                }
                 let circular = self.dispatcher().leads_to(target, id);
                 self.objects.threads.get_mut(id).unwrap().finish(Status::Ok as u64);
                 let done = self.dispatcher().donate(id, target, sensitivity, portset);
@@ -305,7 +311,11 @@ impl World {
             }
             Step::EndSlice => self.dispatcher().end_slice(),
             Step::GiveBack => {
-                if current.is_some() {
+                if let Some(id) = current {
+                    let donor = self.dispatcher().direct_donor();
+                    if donor.is_some_and(|donor| self.dispatcher().give_back_quickly(id, donor)) {
+                        return;
+                    }
                     if let Some(donor) = self.grant.donor {
                         self.note_target(donor);
                     }

@@ -1,0 +1,72 @@
+//! The short ways of donating without a limit and of giving the time back, where nobody else is concerned.
+//!
+//! They do what [`donate`](Dispatcher::donate) and [`give_back`](Dispatcher::give_back) do, where all of this holds: the
+//! donor has time from the root and nobody's donation, the target could run, is in no queue and works for nobody, and has no time of its
+//! own. Everything is checked first; where something does not hold, nothing has changed and the general way is taken.
+
+use super::{Dispatcher, Queued, Source};
+use crate::arena::Id;
+use crate::thread::{Thread, Wait};
+use protocols::api::{Sensitivity, Status};
+use protocols::virtual_cpu::register::{RDX, RSI};
+
+impl Dispatcher<'_> {
+    /// The running thread donates to `target` until that cannot run. False if not the short way.
+    #[inline]
+    #[must_use]
+    pub fn donate_quickly(&mut self, donor_id: Id<Thread>, target_id: Id<Thread>) -> bool {
+        let Some((donor, target)) = self.objects.threads.pair_mut(donor_id, target_id) else { return false };
+        let scheduling = &mut target.scheduling;
+        if target.wait != Wait::Nothing
+            || target.stopped
+            || target.space.is_none()
+            || target.client.is_some()
+            || scheduling.queued != Queued::No
+            || scheduling.donor.is_some()
+            || self.grant.donor.is_some()
+        {
+            return false;
+        }
+        scheduling.donor = Some(donor_id);
+        donor.wait = Wait::Donation(target_id);
+        donor.deadline = 0;
+        let scheduling = &mut donor.scheduling;
+        (scheduling.outer, scheduling.sensitivity) = (None, Sensitivity::Block);
+        (scheduling.portset, scheduling.dormant) = (None, false);
+        self.grant.donor = Some(donor_id);
+        self.grant.since = (self.grant.clock)();
+        *self.current = Some(target_id);
+        true
+    }
+
+    /// Who donates to the running thread itself, and has the time from the root.
+    #[inline]
+    pub fn direct_donor(&self) -> Option<Id<Thread>> {
+        let donor = self.grant.donor?;
+        let thread = self.thread(donor)?;
+        let direct = Some(thread.wait) == self.current.map(Wait::Donation);
+        (direct && thread.scheduling.outer.is_none() && !thread.stopped).then_some(donor)
+    }
+
+    /// The running thread gives back what is left of the time of its [`direct_donor`](Self::direct_donor). False if not the short way.
+    #[inline]
+    #[must_use]
+    pub fn give_back_quickly(&mut self, id: Id<Thread>, donor_id: Id<Thread>) -> bool {
+        let Some((donor, target)) = self.objects.threads.pair_mut(donor_id, id) else { return false };
+        let scheduling = &mut target.scheduling;
+        if scheduling.source != Source::Donated || target.client.is_some() || donor.scheduling.portset.is_some() {
+            return false;
+        }
+        scheduling.donor = None;
+        scheduling.used += (self.grant.clock)().saturating_sub(self.grant.since);
+        let (value, used) = (scheduling.value, scheduling.used);
+        target.finish(Status::Ok as u64);
+        donor.wait = Wait::Nothing;
+        donor.finish(Status::Yielded as u64);
+        let gpr = donor.gpr_mut();
+        (gpr[RSI], gpr[RDX]) = (value, used);
+        self.grant.donor = None;
+        *self.current = Some(donor_id);
+        true
+    }
+}
