@@ -2,7 +2,8 @@
 //!
 //! **Responsible for** the low-level API ([`protocols::api`]) through both doors, `SYSCALL` from native threads and
 //! `VMCALL` from a machine's ring 0; for Spaces of both kinds, filled by one fault path; for keepers' messages; for kernel memory
-//! accounts; for dividing the CPU so that no thread can keep it.
+//! accounts; for CPU time going where threads give it ([`dispatch`]), and for a round robin between those that nobody else
+//! schedules, so that no thread can keep the CPU ([`schedule`]).
 //!
 //! **Refuses** policy (what a machine may do, what memory means, who gets what is the nesters' business), devices (but the
 //! interrupt controllers and the timer) and names that are not relative to the caller.
@@ -39,12 +40,18 @@
 //! its Mappings, Regions and Threads, an object with waiters in their number, ranking a Space above another in the Spaces
 //! derived from it, `cond_broadcast` in the waiters.
 //!
+//! Chains of donors, clients and servers are followed for at most [`dispatch::LONGEST_CHAIN`] threads, where a thread waits, wakes or
+//! loses the CPU and the chain has a donor; IPC's fast paths follow none. A wake-up takes time for each donor that slept for its sake,
+//! which slept because of as many other steps. Deadlines take logarithmic time ([`deadlines`]).
+//!
 //! A thread that is stopped while it waits for a Mutex or in a Cond leaves the queue and makes its call again when it goes
 //! on; in a Cond its registers say from the start that it is about to lock.
 //!
 //! # Invariants
 //!
-//! * A thread is in at most one queue; [`thread::Wait`] says which.
+//! * A thread is in at most one queue; [`thread::Wait`] says which, or, for who waits for the CPU, [`dispatch::Queued`].
+//! * Whoever runs does so on time of the root or of a chain of donors that leads there, none of which has a cycle; a subtree that has
+//!   no time of the root's uses what it is given and no more ([`dispatch`]).
 //! * What a thread has not done yet of a call on a connection is a call too, and stands in its registers ([`connection`]).
 //! * Links are generational identifiers: whoever follows one finds the object or nothing ([`objects`]).
 //! * What is linked through a grant ends with it; References are counted where they link to ([`references`]).

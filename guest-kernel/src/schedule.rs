@@ -1,7 +1,17 @@
-//! Dividing the CPU: round robin, with time slices; a thread that is woken runs at once, in the slice of the one that it interrupts.
+//! The root's time: round robin, with time slices, among the threads and donors that have time from the root; and the timer.
 //!
-//! Handing the CPU over in IPC does not begin a new slice, so no chain of threads gets more than one slice before all others that
-//! are ready had theirs.
+//! A thread that is woken runs at once, in the slice of the one that it interrupts. Handing the CPU over in IPC, or donating it, does not begin
+//! a new slice, so no chain of threads gets more than one slice before all others that are ready had theirs.
+//!
+//! # Why the root scheduler is in the kernel
+//!
+//! All other policy is that of threads ([`crate::dispatch`]). The root of all chains could be a thread as well, as it was to be in Fluke. It
+//! is not, for three reasons. A scheduler thread of the root would stand between every interrupt and the driver that it is for: a
+//! message and two switches, about 500 instructions more than the wake-up itself. If it waited, crashed or looped, nobody could run, the
+//! keeper that should repair it included; this round robin cannot. And parents that do not care how their children's time is divided
+//! would have to care. What is lost is little: a parent that does care makes itself or another thread the scheduler of its children, whose
+//! threads then never see the root's time again, so that the round robin is between those that nobody divides time for, at most one
+//! for each parent that does.
 
 use crate::arch::cpu;
 use crate::arena::Id;
@@ -24,6 +34,8 @@ pub struct Timer {
     /// Ticks of the time stamp counter in a second.
     pub frequency: u64,
     slice_end: u64,
+    /// Somebody waits for the end of the slice.
+    contested: bool,
     programmed: u64,
     /// Threads that wait until some time.
     pub sleepers: Deadlines<Thread>,
@@ -34,7 +46,32 @@ pub struct Timer {
 impl Timer {
     /// A timer that is not running.
     pub fn new(frequency: u64) -> Self {
-        Self { frequency, slice_end: 0, programmed: u64::MAX, sleepers: Deadlines::default(), keeper_check: 0 }
+        Self {
+            frequency,
+            slice_end: 0,
+            contested: false,
+            programmed: u64::MAX,
+            sleepers: Deadlines::default(),
+            keeper_check: 0,
+        }
+    }
+
+    fn begin_slice(&mut self, now: u64) {
+        self.slice_end = now + self.frequency / SLICES_PER_SECOND;
+        self.contested = false;
+    }
+
+    /// The end of the slice, for which somebody waits. What has passed while nobody did counts up to a slice, no more: a thread that ran alone for
+    /// long, or was woken meanwhile, is not stopped in its tracks by the first who comes.
+    fn contested_end(&mut self) -> u64 {
+        if !self.contested {
+            let now = cpu::time();
+            if self.slice_end <= now {
+                self.begin_slice(now);
+            }
+            self.contested = true;
+        }
+        self.slice_end
     }
 
     #[inline]
@@ -77,13 +114,14 @@ impl Kernel {
     }
 
     fn begin_slice(&mut self) {
-        self.timer.slice_end = cpu::time() + self.timer.frequency / SLICES_PER_SECOND;
+        self.timer.begin_slice(cpu::time());
         self.continue_slice();
     }
 
     fn continue_slice(&mut self) {
         if self.ready.first().is_some() {
-            self.timer.program_by(self.timer.slice_end);
+            let end = self.timer.contested_end();
+            self.timer.program_by(end);
         }
     }
 
@@ -217,7 +255,9 @@ impl Kernel {
         }
         let mut next = self.timer.sleepers.first(&self.objects.threads).map_or(u64::MAX, |(time, _)| time);
         if self.ready.first().is_some() {
-            next = next.min(self.timer.slice_end);
+            next = next.min(self.timer.contested_end());
+        } else {
+            self.timer.contested = false;
         }
         self.check_keepers(now);
         self.timer.program_by(next.min(self.timer.keeper_check));
