@@ -336,7 +336,7 @@ impl World {
                     self.dispatcher().end_donation(donor, End::With(Status::NotFound));
                 }
                 self.dispatcher().unready(id);
-                let clients: Vec<_> = self.threads.to_vec();
+                let clients = self.threads.clone();
                 self.objects.threads.remove(id);
                 for client in clients {
                     if let Some(thread) = self.objects.threads.get_mut(client)
@@ -472,7 +472,7 @@ fn steps() -> impl Strategy<Value = Step> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 2000, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 1000, ..ProptestConfig::default() })]
     #[test]
     fn the_cpu_goes_where_it_is_given(
         sources in prop::collection::vec(0..COUNT + 5, COUNT),
@@ -497,4 +497,21 @@ proptest! {
             world.check()?;
         }
     }
+}
+
+#[test]
+fn time_can_be_handed_to_whom_a_thread_waits_for() {
+    let mut world = World::new(&[COUNT + 1; COUNT]);
+    world.dispatcher().resume();
+    let [first, third] = [world.threads[0], world.threads[2]];
+    assert_eq!(world.current, Some(first));
+    world.perform(Step::Block);
+    world.dispatcher().donate_to(third);
+    assert_eq!(world.current, Some(third));
+    // Nobody gets it who cannot run, nor anybody but the next of a chain while somebody donates.
+    world.perform(Step::Block);
+    world.dispatcher().donate_to(first);
+    assert_eq!(world.current, None);
+    world.dispatcher().resume();
+    assert_eq!(world.current, Some(world.threads[1]));
 }
