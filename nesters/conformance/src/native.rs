@@ -1,11 +1,11 @@
 //! Native children that run a few instructions: a Space with a page of code, some pages of data, and one thread.
 
 use protocols::address::PAGE_SIZE;
-use protocols::api::{Call, NativeState, Rights, SpaceKind};
+use protocols::api::{Call, NativeState, OBJECT_SIZE, Rights, SpaceKind};
 use protocols::exception::{MISUSE, Misuse, NativeException};
-use protocols::libc::system_call::ipc_reply;
+use protocols::libc::system_call::{self, ipc_reply};
 use protocols::libnest::server::stop;
-use protocols::libnest::{Event, Mapping, Memory, Port, Run, Space, Thread};
+use protocols::libnest::{Event, Mapping, Memory, Port, Reference, Run, Space, Thread};
 use protocols::virtual_cpu::register::{R8, R10, RAX, RDI, RDX, RSI, RSP};
 
 use crate::code;
@@ -81,6 +81,19 @@ impl Native {
     /// The address in the test's own Space of what the child sees at `address` of its data.
     pub fn own_address(&self, address: u64) -> u64 {
         self.memory.address() + PAGE_SIZE + (address - DATA)
+    }
+
+    /// Makes a Portset at the begin of the child's data and, after it, a Port in it with the alias 5. Returns a Reference to
+    /// the Port.
+    pub fn serves(&self) -> Result<Reference, Failure> {
+        let (portset, port) = (self.own_address(DATA), self.own_address(DATA + OBJECT_SIZE));
+        system_call::portset_create(portset)?;
+        system_call::port_create(port)?;
+        let reference = Reference::new()?;
+        system_call::portset_reference(portset, reference.address())?;
+        system_call::port_set_state(port, 5, reference.address())?;
+        system_call::port_reference(port, reference.address())?;
+        Ok(reference)
     }
 
     /// Reads a word of the child's data.

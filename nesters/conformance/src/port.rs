@@ -1,9 +1,9 @@
 //! Ports, Portsets and IPC.
 
-use protocols::api::{Call, OBJECT_SIZE, Status};
+use protocols::api::{Call, Status};
 use protocols::exception::Misuse;
 use protocols::libc::{system_call, time};
-use protocols::libnest::{Event, Port, Portset, Reference, Run};
+use protocols::libnest::{Event, Port, Portset, Run};
 use protocols::virtual_cpu::register::{R8, R9, R10, R12, R13, R14, RAX, RDI, RDX, RSI};
 
 use crate::code;
@@ -74,13 +74,7 @@ fn call_and_reply_carry_eight_words(bench: &mut Bench) -> Verdict {
 
 fn child_serves(bench: &mut Bench) -> Verdict {
     let mut child = Native::new(bench)?;
-    let (portset, port) = (child.own_address(DATA), child.own_address(DATA + OBJECT_SIZE));
-    system_call::portset_create(portset)?;
-    system_call::port_create(port)?;
-    let reference = Reference::new()?;
-    system_call::portset_reference(portset, reference.address())?;
-    system_call::port_set_state(port, 5, reference.address())?;
-    system_call::port_reference(port, reference.address())?;
+    let reference = child.serves()?;
     child.begin(code::serve_for_ever(), &[(RDI, DATA)])?;
     let mut words = [0, 11, 12, 13, 14, 15, 16, 17];
     for round in 1..=100 {

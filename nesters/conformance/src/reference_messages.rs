@@ -350,13 +350,7 @@ fn results(bench: &mut Bench) -> Verdict {
     require!(ended(&mut child, event)?, [Status::InvalidDestination as u64, 0, 5]);
     // A handle's own call.
     let mut server = Native::new(bench)?;
-    let (portset, port) = (server.own_address(DATA), server.own_address(DATA + OBJECT_SIZE));
-    system_call::portset_create(portset)?;
-    system_call::port_create(port)?;
-    let reference = Reference::new()?;
-    system_call::portset_reference(portset, reference.address())?;
-    system_call::port_set_state(port, 5, reference.address())?;
-    system_call::port_reference(port, reference.address())?;
+    let reference = server.serves()?;
     server.begin(code::serve_for_ever(), &[(RDI, DATA)])?;
     for round in 1..20 {
         let mut words = [round; 8];

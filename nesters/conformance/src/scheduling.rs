@@ -110,20 +110,8 @@ fn counter(bench: &mut Bench, hand: &Hand, value: u64) -> Result<Native, Failure
 /// A client that waits on a Portset of its own, at `DATA`; a notification to the Reference wakes it, once.
 fn sleeper(bench: &mut Bench, hand: &Hand, value: u64) -> Result<(Native, Reference), Failure> {
     let child = client(bench, hand, value, code::system_call(), &[(RAX, Call::IpcWaitReceive as u64), (RDI, DATA)])?;
-    let reference = portset_of(&child)?;
+    let reference = child.serves()?;
     Ok((child, reference))
-}
-
-/// Makes a Portset at `DATA` of a child, with a Port behind it.
-fn portset_of(child: &Native) -> Result<Reference, Failure> {
-    let (portset, port) = (child.own_address(DATA), child.own_address(DATA + OBJECT_SIZE));
-    system_call::portset_create(portset)?;
-    system_call::port_create(port)?;
-    let reference = Reference::new()?;
-    system_call::portset_reference(portset, reference.address())?;
-    system_call::port_set_state(port, 5, reference.address())?;
-    system_call::port_reference(port, reference.address())?;
-    Ok(reference)
 }
 
 /// Gives a child a Reference at `address` to what `reference` links to.
@@ -264,7 +252,7 @@ fn target_destroyed(bench: &mut Bench) -> Verdict {
 /// A child with time from the root that donates to the thread at [`TARGET`], with the Portset at `DATA`.
 fn donor(bench: &mut Bench, sensitivity: Sensitivity) -> Result<Native, Failure> {
     let mut child = Native::new(bench)?;
-    portset_of(&child)?;
+    child.serves()?;
     system_call::thread_create(child.own_address(TARGET))?;
     let registers =
         [(RAX, Call::ThreadSchedule as u64), (RDI, TARGET), (RSI, 0), (RDX, sensitivity as u64), (R10, DATA)];
@@ -455,7 +443,7 @@ fn servers_run_on_the_time_of_clients(bench: &mut Bench) -> Verdict {
     let mut hand = Hand::new()?;
     // The server has no time of its own; it needs some to begin waiting.
     let mut server = Native::new(bench)?;
-    let reference = portset_of(&server)?;
+    let reference = server.serves()?;
     server.begin(code::serve_for_ever(), &[(RDI, DATA)])?;
     server.thread.set_scheduler(None, 0)?;
     let (status, ..) = ended(system_call::thread_schedule(server.thread.address(), 0, Sensitivity::Block, 0))?;
@@ -744,7 +732,7 @@ fn floods_of_wakeups(bench: &mut Bench) -> Verdict {
     // Somebody with time from the root wakes a client again and again; another client gets on all the same.
     let mut scheduler = Scheduler::new(RoundRobin::new(turn(bench)))?;
     let mut woken = Native::new(bench)?;
-    let reference = portset_of(&woken)?;
+    let reference = woken.serves()?;
     let mut counting = Native::new(bench)?;
     woken.begin(code::serve_for_ever(), &[(RDI, DATA)])?;
     let_run(bench)?;

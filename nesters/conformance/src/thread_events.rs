@@ -1,7 +1,7 @@
 //! What happens to native threads: their own handlers, interrupts, redirected system calls, being stopped while they wait.
 
 use alloc::boxed::Box;
-use protocols::api::{Call, NativeState, OBJECT_SIZE, ObjectType, Run, Status};
+use protocols::api::{Call, NativeState, ObjectType, Run, Status};
 use protocols::exception::{MISUSE, Misuse};
 use protocols::libc::system_call;
 use protocols::libnest::server::resume;
@@ -158,18 +158,6 @@ fn interrupt_waiting(bench: &mut Bench, child: &Native) -> Verdict {
     Ok(())
 }
 
-/// A child's own Portset at DATA and a Port in it; returns a Reference to the Port.
-fn served_by(child: &Native) -> Result<Reference, Failure> {
-    let (portset, port) = (child.own_address(DATA), child.own_address(DATA + OBJECT_SIZE));
-    system_call::portset_create(portset)?;
-    system_call::port_create(port)?;
-    let reference = Reference::new()?;
-    system_call::portset_reference(portset, reference.address())?;
-    system_call::port_set_state(port, 5, reference.address())?;
-    system_call::port_reference(port, reference.address())?;
-    Ok(reference)
-}
-
 /// Gives a child a Reference at DATA to a Port.
 fn connect(child: &Native, port: &Port) -> Verdict {
     let own = child.own_address(DATA);
@@ -180,7 +168,7 @@ fn connect(child: &Native, port: &Port) -> Verdict {
 fn interrupt_while_waiting_for_a_message(bench: &mut Bench) -> Verdict {
     for call in [Call::IpcWaitReceive, Call::IpcReplyWaitReceive] {
         let mut child = Native::new(bench)?;
-        let port = served_by(&child)?;
+        let port = child.serves()?;
         child.begin(code::wait_with_handler(), &waiting(call))?;
         pause(bench)?;
         interrupt_waiting(bench, &child)?;
@@ -386,7 +374,7 @@ fn recreate(child: &mut Native, state: &NativeState) -> Verdict {
 fn stopped_while_receiving(bench: &mut Bench) -> Verdict {
     for call in [Call::IpcWaitReceive, Call::IpcReplyWaitReceive] {
         let mut child = Native::new(bench)?;
-        let port = served_by(&child)?;
+        let port = child.serves()?;
         child.begin(code::system_call(), &[(RAX, call as u64), (RDI, DATA)])?;
         pause(bench)?;
         let (what, link, state) = waited(&child.thread)?;
@@ -444,7 +432,7 @@ fn stopped_while_its_keeper_is_silent(bench: &mut Bench) -> Verdict {
     for (code, registers, expected) in exceptional {
         // The keeper is a thread of a child that receives and then does nothing.
         let mut keeper = Native::new(bench)?;
-        let port = served_by(&keeper)?;
+        let port = keeper.serves()?;
         let mut child = Native::new(bench)?;
         system_call::space_set_keeper(child.space.address(), port.address())?;
         keeper.begin(code::receive_and_spin(), &[(RDI, DATA), (RSI, NOTES)])?;
@@ -543,7 +531,7 @@ fn stopped_in_halt(bench: &mut Bench) -> Verdict {
 
 fn stays_stopped(bench: &mut Bench) -> Verdict {
     let mut child = Native::new(bench)?;
-    let port = served_by(&child)?;
+    let port = child.serves()?;
     child.begin(code::system_call(), &[(RAX, Call::IpcWaitReceive as u64), (RDI, DATA)])?;
     pause(bench)?;
     require!(child.thread.native_state()?.stopped, 1);
