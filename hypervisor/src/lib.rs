@@ -40,7 +40,7 @@
 //! `unsafe` is in the modules that touch the machine: [`world`] (world switch), [`vmx::instruction`], [`vmx::host`],
 //! [`register`], [`port`], [`interrupt`], [`physical`] and [`objects`] (typed memory), [`boot::multiboot`]; elsewhere
 //! only single calls of these, each with its reason. All logic that is not hardware ([`boot::map`], [`boot::image`],
-//! [`boot::tables`], [`frames`], [`ept`], [`policy`], [`guest_rules`], [`vmx::controls`], [`vmx::support`])
+//! [`boot::tables`], [`frames`], [`ept`], [`mtrr`], [`policy`], [`guest_rules`], [`vmx::controls`], [`vmx::support`])
 //! is tested on the host; the rest by the micro-guests of `testkernel`.
 //!
 //! ```text
@@ -55,8 +55,8 @@
 //!   is written to them, so guests access them directly: no code, no exits, the same rules.
 //! * Handlers returned what to enter, and the exit record was made anew at each exit. Now they end in the entry, and each
 //!   reason writes what it has: fields that it has not keep what an earlier exit of the same virtual CPU left there.
-//! * The kernel's EPT repeated the memory types of the firmware's MTRRs. Memory is write-back, as in machines' EPTs:
-//!   a boot loader reports no memory as free that a firmware keeps uncached.
+//! * The kernel's EPT was to make all memory write-back, as machines' EPTs do. It repeats the types of the firmware's
+//!   MTRRs, which do not count under EPT by themselves: what firmware keeps uncached has its reasons.
 //! * I/O bitmaps are not used: every port access exits, unconditionally, since no port can belong to a machine.
 //! * A step of `DestroyMachine` on an identifier that is gone answers `Ok` with no frames, so that the loop of the
 //!   caller, and a repeated call, end well.

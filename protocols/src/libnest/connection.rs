@@ -1,8 +1,12 @@
 //! Messages of any length, with References: both sides of reliable [connections](crate::api::Transfer).
 //!
-//! ```ignore
+//! ```no_run
+//! # use protocols::libnest::{Reference, Result};
+//! # fn ask(reference: &Reference) -> Result<()> {
 //! let mut reply = [0; 4096];
 //! let length = reference.transact(b"a request of any length", &mut reply)?;
+//! # Ok(())
+//! # }
 //! ```
 #![allow(unsafe_code)]
 

@@ -1,14 +1,18 @@
 //! Receiving and answering messages: the main loop of a nester.
 //!
-//! ```ignore
+//! ```no_run
+//! # use protocols::exception::{MachineExit, MachineReply};
+//! # use protocols::libnest::server::{Event, Server, machine};
+//! # fn serve(server: &mut Server, handle: impl Fn(MachineExit) -> MachineReply, deadline: Option<u64>) {
 //! let mut event = server.receive(None);
 //! loop {
 //!     let reply = match event {
-//!         Event::MachineExit { exit, .. } => handle(exit).into(),
+//!         Event::MachineExit { exit, .. } => machine(handle(exit)),
 //!         _ => [0; 8],
 //!     };
 //!     event = server.reply_and_receive(&reply, deadline);
 //! }
+//! # }
 //! ```
 
 use zerocopy::transmute;
