@@ -7,7 +7,7 @@ use protocols::api::{
     Buffer, Call, MessageKind, NativeState, OBJECT_SIZE, ObjectType, Rights, Side, Status, Table, Transfer,
 };
 use protocols::exception::Misuse;
-use protocols::libc::{connection, system_call};
+use protocols::libc::system_call::{self, connection};
 use protocols::libnest::{Event, Exchange, Port, Reference, Thread};
 use protocols::policy::Controls;
 use protocols::virtual_cpu::register::{R15, RAX, RDI, RDX, RSI};

@@ -4,7 +4,8 @@
 use protocols::address::PAGE_SIZE;
 use protocols::api::{Buffer, Call, ConnectionState, ObjectType, Rights, Side, SpaceKind, Status, Table, Transfer};
 use protocols::exception::Misuse;
-use protocols::libc::{connection, system_call, time};
+use protocols::libc::system_call::{self, connection};
+use protocols::libc::time;
 use protocols::libnest::server::{fail as no_memory, retry};
 use protocols::libnest::{Event, Mapping, Memory, Reference, Region, Run, Thread, objects};
 use protocols::virtual_cpu::register::{RAX, RDI, RDX, RSI};

@@ -3,7 +3,6 @@
 //! | module | holds | unsafe |
 //! |---|---|---|
 //! | [`system_call`] | the `SYSCALL` instruction, one typed function per call | yes: the instruction |
-//! | [`connection`] | calls on reliable connections | yes: the instruction |
 //! | [`start`] | the entry point, the panic handler, the start-up page | yes: the stack and the start-up page |
 //! | [`mutex`] | Mutexes, locked without the kernel while nobody waits | yes: the shared word |
 //! | [`heap`] | the global allocator over the pool | yes: `talc`'s contract |
@@ -25,7 +24,6 @@
 //!
 //! Programs have one thread; locks here spin and are held for a few instructions only.
 
-pub mod connection;
 pub mod console;
 pub mod device;
 pub mod heap;

@@ -15,8 +15,8 @@ use core::marker::PhantomData;
 
 use super::objects::Reference;
 use crate::api::{Buffer, Side, Status, Table, Transfer};
-use crate::libc::connection as call;
 use crate::libc::system_call::Result;
+use crate::libc::system_call::connection as call;
 
 /// What a thread sends and receives on a connection, gathered from any number of pieces and scattered to others. It keeps count: where a call
 /// does not do everything, the next one does the rest.

@@ -21,7 +21,7 @@ use super::connection::{left, piece, room, single};
 use super::objects::{Port, Portset, Reference};
 use crate::api::{MessageKind, Status, Transfer};
 use crate::exception::{MachineExit, MachineReply, MemoryFault, NativeException, exception_reply, memory_reply};
-use crate::libc::connection as call;
+use crate::libc::system_call::connection as call;
 use crate::libc::system_call::{self, Message, Received, Result};
 
 /// What was received. `alias` is the badge of the Reference that it came through, or else the alias of the Port.

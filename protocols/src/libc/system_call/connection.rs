@@ -8,7 +8,7 @@ use core::arch::asm;
 
 use zerocopy::try_transmute;
 
-use super::system_call::{Message, Received, Result, raw};
+use super::{Message, Received, Result, raw};
 use crate::api::{Call, ConnectionState, MessageKind, Side, Status, Transfer};
 
 /// The status of a call that has done something whatever it is.
