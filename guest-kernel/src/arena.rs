@@ -8,7 +8,6 @@
 //! which whoever makes an arena promises ([`Arena::new`]).
 
 use alloc::boxed::Box;
-use alloc::vec::Vec;
 use core::fmt;
 use core::mem::MaybeUninit;
 use core::ptr::NonNull;
@@ -57,10 +56,21 @@ struct Slot<T> {
 const CHUNK: usize = 16;
 const GENERATION: u64 = u32::MAX as u64;
 
+/// Slots that are allocated together, linked to the next so many: an arena never needs more contiguous memory than this. The
+/// slots come first, so that the number of a slot leads from it to its chunk.
+#[repr(C)]
+struct Chunk<T> {
+    slots: [Slot<T>; CHUNK],
+    next: Option<NonNull<Chunk<T>>>,
+}
+
 /// A growing set of `T`s that stay where they are.
 pub struct Arena<T> {
-    chunks: Vec<NonNull<[Slot<T>; CHUNK]>>,
+    first: Option<NonNull<Chunk<T>>>,
+    last: Option<NonNull<Chunk<T>>>,
     first_free: Option<NonNull<Slot<T>>>,
+    /// Slots, occupied or free.
+    slots: usize,
     count: usize,
 }
 
@@ -70,13 +80,15 @@ unsafe impl<T: Send> Send for Arena<T> {}
 impl<T> Arena<T> {
     /// Bytes that an object takes.
     pub const SLOT_SIZE: usize = size_of::<Slot<T>>();
+    /// Bytes of the largest piece of memory that it asks for.
+    pub const CHUNK_SIZE: usize = size_of::<Chunk<T>>();
 
     /// An empty arena.
     ///
     /// # Safety
     /// Identifiers that this arena makes are given to no other arena, and not used after it.
     pub const unsafe fn new() -> Self {
-        Self { chunks: Vec::new(), first_free: None, count: 0 }
+        Self { first: None, last: None, first_free: None, slots: 0, count: 0 }
     }
 
     /// How many objects there are.
@@ -156,68 +168,86 @@ impl<T> Arena<T> {
         Some(unsafe { (one.value.assume_init_mut(), other.value.assume_init_mut()) })
     }
 
-    /// How many places there are, occupied or free.
-    pub fn places(&self) -> usize {
-        self.chunks.len() * CHUNK
-    }
-
-    /// The identifier of the object in a place, numbered from 0 on.
-    pub fn at(&self, number: usize) -> Option<Id<T>> {
-        if number >= self.places() {
-            return None;
+    /// The identifier that comes after another, which may be void, in an order that stays; the first after `None`.
+    pub fn after(&self, id: Option<Id<T>>) -> Option<Id<T>> {
+        let (mut chunk, mut position) = match id {
+            Some(id) => (Self::chunk(id.slot, Self::number(id.key)), Self::number(id.key) % CHUNK + 1),
+            None => (self.first?, 0),
+        };
+        loop {
+            if position == CHUNK {
+                // SAFETY: chunks of this arena, which is borrowed.
+                (chunk, position) = (unsafe { chunk.as_ref() }.next?, 0);
+            }
+            let slot = Self::slot(chunk, position);
+            // SAFETY: as above.
+            let Slot { key, is_live, .. } = unsafe { slot.as_ref() };
+            if *is_live {
+                return Some(Id { slot, key: *key });
+            }
+            position += 1;
         }
-        let place = self.place(number);
-        // SAFETY: the place is a slot of this arena, which is borrowed.
-        let slot = unsafe { place.as_ref() };
-        slot.is_live.then_some(Id { slot: place, key: slot.key })
     }
 
     /// All identifiers.
     pub fn ids(&self) -> impl Iterator<Item = Id<T>> + '_ {
-        (0..self.places()).filter_map(|number| self.at(number))
+        core::iter::successors(self.after(None), |&id| self.after(Some(id)))
     }
 
-    fn place(&self, number: usize) -> NonNull<Slot<T>> {
-        // SAFETY: the offset stays inside the chunk.
-        unsafe { self.chunks[number / CHUNK].cast::<Slot<T>>().add(number % CHUNK) }
+    fn number(key: u64) -> usize {
+        (key >> 32) as usize
+    }
+
+    /// The chunk of the slot with a number.
+    fn chunk(slot: NonNull<Slot<T>>, number: usize) -> NonNull<Chunk<T>> {
+        // SAFETY: the slot stands that many places behind the beginning of its chunk, where the slots are.
+        unsafe { slot.sub(number % CHUNK).cast() }
+    }
+
+    fn slot(chunk: NonNull<Chunk<T>>, position: usize) -> NonNull<Slot<T>> {
+        // SAFETY: the slots are the chunk's beginning, and `position` is less than their number.
+        unsafe { chunk.cast::<Slot<T>>().add(position) }
     }
 
     /// Adds free slots; returns the first.
     #[cold]
     fn grow(&mut self) -> NonNull<Slot<T>> {
-        let first = self.places();
+        let first = self.slots;
         let slot = |offset: usize| Slot {
             value: MaybeUninit::uninit(),
             key: ((first + offset) as u64) << 32 | 1,
             is_live: false,
             next_free: None,
         };
-        let chunk = Box::new(core::array::from_fn(slot));
-        self.chunks.push(NonNull::from(Box::leak(chunk)));
-        for number in (first..first + CHUNK).rev() {
-            let mut place = self.place(number);
-            // SAFETY: the place is a slot of this arena, borrowed exclusively.
-            unsafe { place.as_mut() }.next_free = self.first_free;
-            self.first_free = Some(place);
+        let chunk = Box::new(Chunk { slots: core::array::from_fn(slot), next: None });
+        let chunk = NonNull::from(Box::leak(chunk));
+        match self.last.replace(chunk) {
+            // SAFETY: a chunk of this arena, borrowed exclusively.
+            Some(mut last) => unsafe { last.as_mut() }.next = Some(chunk),
+            None => self.first = Some(chunk),
         }
-        self.place(first)
+        self.slots += CHUNK;
+        for position in (0..CHUNK).rev() {
+            let mut slot = Self::slot(chunk, position);
+            // SAFETY: as above.
+            unsafe { slot.as_mut() }.next_free = self.first_free;
+            self.first_free = Some(slot);
+        }
+        Self::slot(chunk, 0)
     }
 }
 
 impl<T> Drop for Arena<T> {
     fn drop(&mut self) {
-        for number in 0..self.places() {
-            let mut place = self.place(number);
-            // SAFETY: the place is a slot of this arena, borrowed exclusively; live slots hold values.
-            unsafe {
-                if place.as_ref().is_live {
-                    place.as_mut().value.assume_init_drop();
-                }
-            }
-        }
-        for chunk in &self.chunks {
+        let mut next = self.first;
+        while let Some(chunk) = next {
             // SAFETY: each chunk was leaked from a Box by `grow`.
-            drop(unsafe { Box::from_raw(chunk.as_ptr()) });
+            let mut chunk = unsafe { Box::from_raw(chunk.as_ptr()) };
+            next = chunk.next;
+            for slot in chunk.slots.iter_mut().filter(|slot| slot.is_live) {
+                // SAFETY: live slots hold values.
+                unsafe { slot.value.assume_init_drop() };
+            }
         }
     }
 }

@@ -12,6 +12,7 @@ use crate::kernel::Kernel;
 use crate::memory::frames::FramePool;
 use crate::memory::hierarchy::{Mapping, Region, Space, link_mapping, link_region};
 use crate::memory::page_table::PageTable;
+use crate::memory::places::{Entry, Places};
 use crate::native::Context;
 use crate::objects::{Object, Objects, Port, Queue};
 use crate::schedule::Timer;
@@ -109,12 +110,15 @@ pub fn start(boot_info: u64) -> Kernel {
     let devices = devices::stretches(taken, info.direct_map_end, MAX_DEVICES);
     let ram = joined(ranges().map(|range| (range.start, range.start + range.length)).collect());
     let Some(list) = frames.allocate().and_then(Frame::new) else { stop(format_args!("no memory for the kernel")) };
+    let Some(places) = table_of_places(&mut frames, info.direct_map_end) else {
+        stop(format_args!("no memory for the table of what lives where: {} MiB are too few", own >> 20))
+    };
     let kernel_memory = frames.free_count() as u64 * PAGE_SIZE;
     log::info!("cpu ............. x2APIC, {} MHz time stamp counter", frequency / 1_000_000);
     log::info!("memory .......... {} MiB, {} MiB of it for the kernel", total >> 20, own >> 20);
 
     let mut kernel = Kernel {
-        objects: Objects::new(),
+        objects: Objects::new(places),
         physical: None,
         frames,
         current: None,
@@ -137,6 +141,15 @@ pub fn start(boot_info: u64) -> Kernel {
         (cpu::time() - info.started) / (frequency / 1_000_000).max(1)
     );
     kernel
+}
+
+/// The table of the places in memory up to `end`.
+fn table_of_places(frames: &mut FramePool, end: u64) -> Option<Places> {
+    let count = end.div_ceil(PAGE_SIZE) as usize;
+    let words = Places::bitmap_words(count);
+    let mut run = |bytes: usize| frames.allocate_run(bytes.div_ceil(PAGE_SIZE as usize));
+    let [entries, bitmaps] = [run(count * size_of::<Entry>())?, run(words * size_of::<u64>())?];
+    Some(Places::new(physical::zeroes(entries, count)?, physical::zeroes(bitmaps, words)?))
 }
 
 impl Kernel {

@@ -2,7 +2,7 @@
 
 use crate::account::Account;
 use crate::arch::{View, heap};
-use crate::arena::Id;
+use crate::arena::{Arena, Id};
 use crate::calls::Stop;
 use crate::dispatch::{Queued, Source};
 use crate::fault::ChargedTables;
@@ -10,6 +10,7 @@ use crate::kernel::Kernel;
 use crate::list::{List, Place as ListPlace};
 use crate::memory::hierarchy::{MEMORY_END, Mapping, Piece, Region, Space};
 use crate::memory::page_table::PageTable;
+use crate::memory::places::Places;
 use crate::objects::{Cond, Mutex, Object, Place, Port, Portset};
 use crate::references::Reference;
 use crate::space::Contents;
@@ -18,24 +19,36 @@ use protocols::address::{HostPhysical, PAGE_SIZE};
 use protocols::api::{ObjectType, Rights, SpaceKind, Status};
 use protocols::exception::Misuse;
 
-/// What an object of each type costs its payer, in bytes: its memory in the arena, its place, its share of lists.
+/// What an object of each type costs its payer, in bytes: its slot, its place, and a Mapping's entry among those of its Space, which
+/// are at least half full.
 const fn cost(kind: ObjectType) -> u64 {
-    match kind {
-        ObjectType::Thread => 1280,
-        ObjectType::Space => 3072,
-        ObjectType::Region | ObjectType::Mapping => 384,
-        ObjectType::Port => 320,
-        ObjectType::Mutex | ObjectType::Cond | ObjectType::Portset | ObjectType::Reference => 192,
-    }
+    let bytes = match kind {
+        ObjectType::Thread => Arena::<Thread>::SLOT_SIZE,
+        ObjectType::Space => Arena::<Space>::SLOT_SIZE,
+        ObjectType::Region => Arena::<Region>::SLOT_SIZE,
+        ObjectType::Mapping => Arena::<Mapping>::SLOT_SIZE + 2 * size_of::<(u64, Id<Mapping>)>(),
+        ObjectType::Port => Arena::<Port>::SLOT_SIZE,
+        ObjectType::Portset => Arena::<Portset>::SLOT_SIZE,
+        ObjectType::Mutex => Arena::<Mutex>::SLOT_SIZE,
+        ObjectType::Cond => Arena::<Cond>::SLOT_SIZE,
+        ObjectType::Reference => Arena::<Reference>::SLOT_SIZE,
+    };
+    (bytes + Places::COST) as u64
 }
 
-const _: () = assert!(cost(ObjectType::Thread) as usize >= size_of::<Thread>() + size_of::<Place>());
-const _: () = assert!(cost(ObjectType::Space) as usize >= size_of::<Space>() + size_of::<Place>());
+// What a call allocates: slots, and the places of a frame.
+const _: () = assert!(Arena::<Space>::CHUNK_SIZE + (8 << 10) <= heap::RESERVE);
 
 impl Kernel {
     /// Makes sure that the heap can serve what one call allocates.
+    #[inline]
     pub fn prepare_heap(&mut self) -> bool {
-        while heap::low() {
+        heap::is_ready() || self.refill_heap()
+    }
+
+    #[cold]
+    fn refill_heap(&mut self) -> bool {
+        while !heap::set_aside() {
             match self.frames.allocate_run(heap::STEP / PAGE_SIZE as usize) {
                 Some(run) => heap::add(run, heap::STEP),
                 None => return false,
@@ -164,7 +177,7 @@ impl Kernel {
         if let Some(caller) = self.objects.threads.get_mut(thread) {
             caller.finish(Status::Ok as u64);
         }
-        if let Some(place) = self.objects.places.remove(&memory.get()) {
+        if let Some(place) = self.objects.places.remove(memory.get()) {
             self.destroy(object);
             self.refund(place.payer, place.charge);
         }

@@ -1,7 +1,7 @@
 //! Names of objects: a small cache, in each Space, from address to object.
 //!
-//! An entry counts for as long as the object exists and nothing that the Space shows has been taken away since: the Space's
-//! epoch. The object is held by its identifier, which no later object at the same memory has, so destroying an object needs to
+//! An entry counts for as long as the object exists, nothing that the Space shows has been taken away since, and no object was
+//! moved: the [naming epoch](Objects::naming_epoch). The object is held by its identifier, which no later object at the same memory has, so destroying an object needs to
 //! tell nobody; and memory that a Space has come to show since can only add names, not change them.
 
 use crate::objects::{Object, Objects};
@@ -118,7 +118,7 @@ mod tests {
         /// Whatever happens to objects and to what names show, the cache never tells anything but what is there.
         #[test]
         fn a_name_found_before_is_the_object_there_now(steps in prop::collection::vec(step(), 1..120)) {
-            let mut objects = Objects::new();
+            let mut objects = Objects::new(crate::memory::places::Places::on_host(1));
             let payer = objects.spaces.insert(Space::new(Contents::Unbuilt, Account::new(0, None)));
             let mut cache = NameCache::default();
             let mut shown: [Option<(u64, Rights)>; NAMES.len()] = [None; NAMES.len()];
@@ -134,7 +134,7 @@ mod tests {
                         objects.places.insert(place, Place { object, payer, charge: 0 });
                     }
                     Step::Create { .. } => {}
-                    Step::Destroy { place } => match objects.places.remove(&place).map(|place| place.object) {
+                    Step::Destroy { place } => match objects.places.remove(place).map(|place| place.object) {
                         Some(Object::Port(id)) => prop_assert!(objects.ports.remove(id).is_some()),
                         Some(Object::Reference(id)) => prop_assert!(objects.references.remove(id).is_some()),
                         _ => {}

@@ -5,9 +5,9 @@
 
 use crate::arena::{Arena, Id};
 use crate::memory::hierarchy::{Mapping, Region, Space};
+use crate::memory::places::Places;
 use crate::references::{Capability, Grant, Reference};
 use crate::thread::Thread;
-use alloc::collections::BTreeMap;
 use protocols::address::HostPhysical;
 use protocols::api::ObjectType;
 
@@ -152,18 +152,20 @@ pub struct Objects {
     pub references: Arena<Reference>,
     /// Walks over Spaces so far.
     pub walks: u64,
+    /// Objects moved so far.
+    pub moves: u64,
     /// Grants.
     pub grants: Arena<Grant>,
     /// First of the Ports whose servers are to be told that there are no References any more.
     pub first_unreferenced: Option<Id<Port>>,
-    /// Objects by the physical address of their memory.
-    pub places: BTreeMap<u64, Place>,
+    /// Where they live.
+    pub places: Places,
 }
 
 impl Objects {
-    /// No objects.
-    #[allow(unsafe_code, clippy::new_without_default)]
-    pub fn new() -> Self {
+    /// No objects, and where they will live.
+    #[allow(unsafe_code)]
+    pub fn new(places: Places) -> Self {
         // SAFETY: the fields below are the only arenas of the kernel, one for each type, and there is one kernel.
         unsafe {
             Self {
@@ -177,16 +179,23 @@ impl Objects {
                 threads: Arena::new(),
                 references: Arena::new(),
                 walks: 0,
+                moves: 0,
                 grants: Arena::new(),
                 first_unreferenced: None,
-                places: BTreeMap::new(),
+                places,
             }
         }
     }
 
     /// The object at a physical address.
     pub fn at(&self, address: HostPhysical) -> Option<Object> {
-        self.places.get(&address.get()).map(|place| place.object)
+        self.places.get(address.get()).map(|place| place.object)
+    }
+
+    /// What names found before must have been found in: neither was part of the Space taken away since, nor was any object moved.
+    #[inline(always)]
+    pub fn naming_epoch(&self, space: &Space) -> u64 {
+        space.epoch + self.moves
     }
 
     /// Whether the object still exists.
@@ -320,7 +329,7 @@ mod tests {
         /// A queue is a list of threads, whatever is pushed, popped and removed.
         #[test]
         fn queues_are_lists(steps in prop::collection::vec((0u8..4, 0usize..8), 0..200)) {
-            let mut objects = Objects::new();
+            let mut objects = Objects::new(Places::on_host(1));
             let home = objects.spaces.insert(Space::new(crate::space::Contents::Unbuilt, crate::account::Account::new(0, None)));
             let ids: Vec<_> = (0..8).map(|_| objects.threads.insert(Thread::new((home, 0), Source::Root))).collect();
             let (mut queue, mut model) = (Queue::default(), VecDeque::new());

@@ -293,8 +293,9 @@ impl Kernel {
         }
         self.timer.keeper_check = now + self.timer.frequency / KEEPER_CHECKS_PER_SECOND;
         self.timer.program_by(self.timer.keeper_check);
-        for number in 0..self.objects.threads.places() {
-            let Some(id) = self.objects.threads.at(number) else { continue };
+        let mut next = self.objects.threads.after(None);
+        while let Some(id) = next {
+            next = self.objects.threads.after(Some(id));
             if self.waits_too_long(id, now) {
                 self.stop_waiting(id);
                 self.fail_client_because(id, "its keeper has not replied in time");

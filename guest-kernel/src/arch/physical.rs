@@ -8,7 +8,7 @@ use core::arch::asm;
 use core::sync::atomic::{AtomicU64, Ordering};
 use protocols::address::{HostPhysical, PAGE_SIZE};
 use protocols::boot_info::DIRECT_MAP;
-use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
+use zerocopy::{FromBytes, FromZeros, Immutable, IntoBytes, KnownLayout};
 
 static END: AtomicU64 = AtomicU64::new(0);
 
@@ -141,4 +141,13 @@ pub fn permanent(address: HostPhysical, length: usize) -> Option<&'static [u8]> 
     let start = pointer(address, length)?;
     // SAFETY: the range is inside the direct map; boot modules are read here before any thread exists.
     Some(unsafe { core::slice::from_raw_parts(start, length) })
+}
+
+/// Physical memory that is used for nothing else, for ever, as `count` zeroes of a type. `None` if it is not in the direct map, or not
+/// aligned.
+pub fn zeroes<T: FromZeros>(address: HostPhysical, count: usize) -> Option<&'static mut [T]> {
+    let length = count.checked_mul(size_of::<T>())?;
+    let start = pointer(address, length)?.cast::<T>();
+    // SAFETY: as in `zero`; then the range is inside the direct map and aligned, zeroes are a valid `T`, and nobody else has it.
+    (start.is_aligned() && zero(address, length)).then(|| unsafe { core::slice::from_raw_parts_mut(start, count) })
 }

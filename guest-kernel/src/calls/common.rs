@@ -3,10 +3,9 @@
 use super::{Done, Stop};
 use crate::arena::Id;
 use crate::kernel::Kernel;
-use crate::memory::hierarchy::{Piece, Space};
+use crate::memory::hierarchy::Space;
 use crate::objects::{Object, Objects};
 use crate::references::{Capability, Reference};
-use protocols::address::PAGE_SIZE;
 use protocols::api::{ObjectType, Rights, Status};
 use protocols::exception::Misuse;
 
@@ -36,14 +35,11 @@ impl Kernel {
             }
             _ => {}
         }
-        if let Some(place) = self.objects.places.remove(&old.get()) {
+        if let Some(place) = self.objects.places.remove(old.get()) {
             self.objects.places.insert(new.get(), place);
         }
         // No Space finds it where it was, by a name that it remembers.
-        if let Some(space) = self.physical {
-            let start = old.align_down(PAGE_SIZE).get();
-            self.withdraw_derived(Piece { space, start, end: start + PAGE_SIZE });
-        }
+        self.objects.moves += 1;
         Ok(Status::Ok)
     }
 

@@ -5,7 +5,7 @@ use crate::arena::Id;
 use crate::kernel::Kernel;
 use crate::list::List;
 use crate::memory::hierarchy::{
-    Circular, MEMORY_END, Mapping, Piece, Region, Space, link_mapping, link_region, order, overlaps, shown, translate,
+    Circular, MEMORY_END, Mapping, Piece, Region, Space, link_mapping, link_region, order, overlaps, shown,
     unlink_mapping, unlink_region,
 };
 use crate::memory::page_table::USER_END;
@@ -66,6 +66,9 @@ impl Kernel {
             && order(&mut self.hierarchy_mut(), lower, upper).is_err()
         {
             return Ok(Status::Circular);
+        }
+        if !self.prepare_heap() {
+            return Ok(Status::NoMemory);
         }
         self.detach_mapping(id);
         if let Some(capability) = capability {
@@ -226,7 +229,7 @@ impl Kernel {
                 return Ok(Some(Status::NotFound));
             }
             let here = start + offset;
-            let Ok(found) = translate(&self.hierarchy(), space, here, Rights::empty()) else {
+            let Ok(window) = self.window(space, here, Rights::empty()) else {
                 // Either there is no Mapping before the next one, or what there is shows no memory in this page.
                 let next = self.objects.spaces.get(space).and_then(|space| {
                     let covers = |id| self.objects.mappings.get(id).is_some_and(|at| here < at.start + at.size);
@@ -238,9 +241,9 @@ impl Kernel {
                 offset = next.unwrap_or((here & !(PAGE_SIZE - 1)) + PAGE_SIZE) - start;
                 continue;
             };
-            let length = found.after.min(size - offset);
-            let first = found.physical.get();
-            if let Some((&at, place)) = self.objects.places.range(first..first + length).next() {
+            let length = (window.end - here).min(size - offset);
+            let first = window.physical(here).get();
+            if let Some((at, place)) = self.objects.places.first(first, first + length) {
                 let kind = place.object.kind() as u64;
                 self.set_result(thread, RSI, offset + (at - first))?;
                 return self.set_result(thread, RDX, kind).map(Some);

@@ -16,7 +16,7 @@ impl Kernel {
     /// The object named by an address of a Space.
     #[inline]
     pub fn object_at(&mut self, space: Id<Space>, address: u64, want: Rights) -> Result<Object, Stop> {
-        let names = self.objects.spaces.get(space).map(|space| (&space.names, space.epoch));
+        let names = self.objects.spaces.get(space).map(|space| (&space.names, self.objects.naming_epoch(space)));
         match names.and_then(|(names, epoch)| names.get_existing(address, want, epoch, &self.objects)) {
             Some(object) => Ok(object),
             None => self.find_object(space, address, want),
@@ -27,8 +27,9 @@ impl Kernel {
     fn find_object(&mut self, space: Id<Space>, address: u64, want: Rights) -> Result<Object, Stop> {
         let (physical, rights) = self.object_memory(space, address, want)?;
         let object = self.objects.at(physical).ok_or(Misuse::NoObject)?;
+        let moves = self.objects.moves;
         if let Some(space) = self.objects.spaces.get_mut(space) {
-            space.names.put(address, rights, space.epoch, object);
+            space.names.put(address, rights, space.epoch + moves, object);
         }
         Ok(object)
     }
@@ -55,7 +56,7 @@ impl Kernel {
     #[inline(always)]
     fn cached_name(&self, thread: Id<Thread>, address: u64) -> Option<Object> {
         let space = self.objects.spaces.get(self.objects.threads.get(thread)?.space?)?;
-        space.names.get(address, Rights::READ, space.epoch)
+        space.names.get(address, Rights::READ, self.objects.naming_epoch(space))
     }
 
     /// The Reference at an address, where it was found before.
@@ -80,7 +81,7 @@ impl Kernel {
     #[inline(always)]
     pub fn quick_thread(&self, thread: Id<Thread>, address: u64, want: Rights) -> Option<Id<Thread>> {
         let space = self.objects.spaces.get(self.objects.threads.get(thread)?.space?)?;
-        match space.names.get(address, want, space.epoch)? {
+        match space.names.get(address, want, self.objects.naming_epoch(space))? {
             Object::Thread(thread) => Some(thread),
             _ => None,
         }

@@ -57,7 +57,7 @@ struct World {
 
 impl World {
     fn new(sources: &[usize]) -> Self {
-        let mut objects = Objects::new();
+        let mut objects = Objects::new(crate::memory::places::Places::on_host(1));
         let home = objects.spaces.insert(Space::new(Contents::Unbuilt, Account::new(0, None)));
         let portsets: Vec<_> = (0..COUNT).map(|_| objects.portsets.insert(Portset::default())).collect();
         let ports: Vec<_> = portsets

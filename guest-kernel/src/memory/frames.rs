@@ -56,10 +56,16 @@ impl FramePool {
     /// `count` consecutive frames from the bottom.
     pub fn allocate_run(&mut self, count: usize) -> Option<HostPhysical> {
         let mut length = 0;
-        for frame in 0..self.count {
+        let mut frame = 0;
+        while frame < self.count {
+            if self.used[frame / 64] == !0 {
+                (frame, length) = ((frame / 64 + 1) * 64, 0);
+                continue;
+            }
             length = if self.used[frame / 64] >> (frame % 64) & 1 == 0 { length + 1 } else { 0 };
+            frame += 1;
             if length == count {
-                let first = frame + 1 - count;
+                let first = frame - count;
                 for frame in first..first + count {
                     self.used[frame / 64] |= 1 << (frame % 64);
                 }

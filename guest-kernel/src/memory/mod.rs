@@ -4,4 +4,5 @@ pub mod address_map;
 pub mod frames;
 pub mod hierarchy;
 pub mod page_table;
+pub mod places;
 pub mod window;

@@ -91,7 +91,7 @@ struct World {
 
 impl World {
     fn new() -> Self {
-        let mut objects = Objects::new();
+        let mut objects = Objects::new(crate::memory::places::Places::on_host(1));
         let ports = (0..PORTS).map(|_| objects.ports.insert(Port { tells: true, ..Port::default() })).collect();
         let space = || Space::new(Contents::Unbuilt, Account::new(ALLOWANCE, None));
         let payers = (0..PAYERS).map(|_| objects.spaces.insert(space())).collect();
