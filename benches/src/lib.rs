@@ -1,7 +1,7 @@
 //! Measurements: what an operation costs when it traps and when it calls.
 //!
 //! **Responsible for** the measured programs (`measure`, which runs as a child of the root nester and measures operation
-//! by operation; `first-instruction`, the first program of a measured Linux), for the format of the lines that they print, and for the
+//! by operation; `calls`, which measures every call of the low-level API; `first-instruction`, the first program of a measured Linux), for the format of the lines that they print, and for the
 //! report made of them.
 //!
 //! **Refuses** to mix units: a report holds instructions (on Bochs, where the time stamp counter advances by one for each)
@@ -23,3 +23,9 @@ pub const END: &str = "measurements end";
 pub const FAILED: &str = "measurements failed: ";
 /// What `first-instruction` prints before the time stamp counter, in hexadecimal.
 pub const FIRST_INSTRUCTION: &str = "first user instruction at tick ";
+/// What the name of a measured call of the low-level API begins with.
+pub const CALL: &str = "call.";
+/// Beside how many objects every call is measured (`call.NAME.objects.N`).
+pub const OBJECTS: [u64; 3] = [10, 1_000, 100_000];
+/// At which depths of nesting every call is measured (`call.NAME.depth.N`); at the first it is measured alone (`call.NAME`).
+pub const DEPTHS: [u64; 7] = [1, 2, 4, 8, 16, 32, 64];

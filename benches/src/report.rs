@@ -1,6 +1,6 @@
 //! The report: a table for people, JSON for programs.
 
-use crate::MARK;
+use crate::{CALL, DEPTHS, MARK, OBJECTS};
 use serde::{Deserialize, Serialize};
 use std::fmt::Write;
 
@@ -37,7 +37,7 @@ const EXPLAINED: &[(&str, &str)] = &[
     ("api.null.vmcall", "null API call through VMCALL"),
     ("mutex.uncontended", "a program locks and unlocks a Mutex that nobody else wants"),
     ("mutex.contended", "unlocking for a thread that waits, and waiting for it to unlock"),
-    ("ipc.call_reply", "IPC call and reply, native child and nester"),
+    ("ipc.rpc", "RPC round trip of eight words in registers, native child and nester"),
     ("ipc.oneway", "notification of a waiting thread in another space, to its first instruction"),
     ("ipc.rpc.4k", "call and reply of 4 KiB each over a connection, native child and nester"),
     ("thread.switch", "switch to a thread in another Space and its address space, by donation"),
@@ -114,12 +114,13 @@ impl Report {
     pub fn table(&self) -> String {
         let mut text = format!("{}; costs in {}\n\n", self.host, self.unit);
         let explanation = |name: &str| EXPLAINED.iter().find(|(other, _)| *other == name).map_or("", |(_, text)| text);
-        let width = self.measures.iter().map(|measure| measure.name.len()).max().unwrap_or(0);
+        let singles = self.measures.iter().filter(|measure| !measure.name.starts_with(CALL));
+        let width = singles.map(|measure| measure.name.len()).max().unwrap_or(0);
         let _ = writeln!(text, "{:width$}  {:>15}  {:>11}  what", "name", "cost", "transitions");
         let order = |measure: &Measure| EXPLAINED.iter().position(|(name, _)| *name == measure.name);
         let mut measures: Vec<_> = self.measures.iter().collect();
         measures.sort_by_key(|measure| order(measure).unwrap_or(usize::MAX));
-        for measure in measures {
+        for measure in measures.into_iter().filter(|measure| !measure.name.starts_with(CALL)) {
             let _ = writeln!(
                 text,
                 "{:width$}  {:>15}  {:>11}  {}",
@@ -130,6 +131,31 @@ impl Report {
             );
         }
         text
+    }
+
+    /// An aligned table of every call: alone, beside many objects, many levels deep. Calls that wait are measured with those that they
+    /// wait for.
+    pub fn calls(&self) -> String {
+        let beside =
+            OBJECTS.iter().map(|objects| (format!("{} objects", group(*objects)), format!(".objects.{objects}")));
+        let deep = DEPTHS[1..].iter().map(|depth| (format!("depth {depth}"), format!(".depth.{depth}")));
+        let columns: Vec<_> = [("alone".to_owned(), String::new())].into_iter().chain(beside).chain(deep).collect();
+        let calls = self.measures.iter().filter_map(|measure| measure.name.strip_prefix(CALL));
+        let calls: Vec<_> = calls.filter(|name| !name.contains('.')).collect();
+        let width = calls.iter().map(|call| call.len()).max().unwrap_or(0);
+        let mut text = format!("every call; costs in {}\n\n{:width$}", self.unit, "call");
+        let cell = |text: &str, title: &str| format!("  {text:>width$}", width = title.len().max(7));
+        for (title, _) in &columns {
+            text += &cell(title, title);
+        }
+        for call in calls {
+            let _ = write!(text, "\n{call:width$}");
+            for (title, suffix) in &columns {
+                let measure = self.get(&format!("{CALL}{call}{suffix}"));
+                text += &cell(&measure.map_or_else(String::new, |measure| group(measure.value.round() as u64)), title);
+            }
+        }
+        text + "\n"
     }
 
     /// The report as JSON.
@@ -149,6 +175,16 @@ mod tests {
         for line in ["measure", "measure x 1 2", "measure x 1 2 3 4", "measure x -1 2 3", "Measure x 1 2 3", ""] {
             assert_eq!(parse_line(line, "instructions"), None, "{line}");
         }
+    }
+
+    #[test]
+    fn calls_have_a_table_of_their_own() {
+        let lines = ["measure call.x_y 150000 0 1", "measure call.x_y.objects.1000 160000 0 1", "measure z 100 0 1"];
+        let measures = lines.iter().map(|line| parse_line(line, "instructions").unwrap()).collect();
+        let report = Report { host: "Bochs".into(), unit: "instructions".into(), measures };
+        let row = report.calls().lines().last().unwrap().split_whitespace().map(str::to_owned).collect::<Vec<_>>();
+        assert_eq!(row, ["x_y", "1,500", "1,600"]);
+        assert!(!report.table().contains("x_y") && !report.calls().contains('z'));
     }
 
     #[test]

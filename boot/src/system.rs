@@ -1,7 +1,7 @@
 //! The text of the `system` boot module: which children the root nester
 //! starts, one per line:
 //!
-//! `start <program> name=<label> memory=<bytes> [file=<name>]... [devices] -- <arguments>`
+//! `start <program> name=<label> memory=<bytes> [kernel-memory=<bytes>] [file=<name>]... [devices] -- <arguments>`
 
 use crate::size::Size;
 use std::fmt;
@@ -12,6 +12,7 @@ pub struct Start {
     program: String,
     name: String,
     memory: Size,
+    kernel_memory: Option<Size>,
     files: Vec<String>,
     devices: bool,
     arguments: String,
@@ -46,13 +47,20 @@ impl Start {
     /// its descendants use.
     pub fn new(program: &str, name: &str, memory: Size) -> Result<Self, SystemError> {
         let (program, name) = (word(program)?, word(name)?);
-        Ok(Self { program, name, memory, files: Vec::new(), devices: false, arguments: String::new() })
+        let arguments = String::new();
+        Ok(Self { program, name, memory, kernel_memory: None, files: Vec::new(), devices: false, arguments })
     }
 
     /// Lets the child read the boot module `file <name>`.
     pub fn file(mut self, name: &str) -> Result<Self, SystemError> {
         self.files.push(word(name)?);
         Ok(self)
+    }
+
+    /// Lets it and its descendants use so much kernel memory, not what most programs of its size need.
+    pub fn kernel_memory(mut self, size: Size) -> Self {
+        self.kernel_memory = Some(size);
+        self
     }
 
     /// Lets the child use device memory: it is trusted with the whole system.
@@ -109,6 +117,9 @@ impl System {
 impl fmt::Display for Start {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "start {} name={} memory={}", self.program, self.name, self.memory.0)?;
+        if let Some(size) = self.kernel_memory {
+            write!(f, " kernel-memory={}", size.0)?;
+        }
         for file in &self.files {
             write!(f, " file={file}")?;
         }
@@ -152,7 +163,8 @@ mod tests {
     #[test]
     fn a_driver() {
         let start = Start::new("driver", "screen", Size::mib(8)).unwrap().devices().arguments("text").unwrap();
-        assert_eq!(start.to_string(), "start driver name=screen memory=8388608 devices -- text");
+        let start = start.kernel_memory(Size::mib(1));
+        assert_eq!(start.to_string(), "start driver name=screen memory=8388608 kernel-memory=1048576 devices -- text");
     }
 
     #[test]

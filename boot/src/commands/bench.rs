@@ -31,6 +31,12 @@ use std::time::{Duration, Instant};
 const PACKAGES: &[&str] = &["hypervisor", "guest-kernel", "root", "machine", "benches"];
 /// Memory of the program that measures single operations.
 const MEASURE_MEMORY: Size = Size::mib(64);
+/// Memory of the program that measures every call, which holds 64 levels of nesting and 100,000 objects, and its kernel memory.
+const CALLS_MEMORY: Size = Size::mib(256);
+const CALLS_KERNEL_MEMORY: Size = Size::mib(48);
+/// Memory of the host machine for it: the kernel has a 24th part.
+const CALLS_HOST_MEMORY: Size = Size::mib(1536);
+const PAGE_SIZE: u64 = 4096;
 /// Memory of the measured Linux.
 const LINUX_MEMORY: Size = Size::mib(256);
 /// How long the single operations may take.
@@ -74,12 +80,13 @@ pub fn bench(arguments: &BenchArgs) -> Result<()> {
         unit: bench.unit.to_owned(),
         measures: bench.operations()?,
     };
+    report.measures.extend(bench.calls()?);
     for (name, append) in [("linux.boot", bench.append.clone()), ("linux.boot.console", without_quiet(&bench.append))] {
         report.measures.push(bench.linux_nested(name, &append)?);
         report.measures.push(bench.linux_bare(name, &append, &bytes)?);
         report.add_boot_ratio(name);
     }
-    println!("\n{}", report.table());
+    println!("\n{}\n{}", report.table(), report.calls());
     if let Some(output) = output {
         let json = report.json().or_failure(FailureKind::Failed, "the report")?;
         output.write(|partial| Ok(fs::write(partial, format!("{json}\n"))?))?;
@@ -146,8 +153,12 @@ struct Bench {
 impl Bench {
     /// Starts the host machine with `image`.
     fn boot(&self, image: &Image, name: &str) -> Result<Host> {
+        self.boot_with(image, name, &self.options)
+    }
+
+    fn boot_with(&self, image: &Image, name: &str, options: &HostOptions) -> Result<Host> {
         let iso = image.cached(&self.images, &format!("bench-{name}"))?;
-        let mut host = start(&iso, &self.options)?;
+        let mut host = start(&iso, options)?;
         if let Some(folder) = &self.logs {
             fs::create_dir_all(folder).or_failure(FailureKind::Usage, "--logs")?;
             host.console().log_to(&folder.join(name)).or_failure(FailureKind::Usage, "--logs")?;
@@ -157,12 +168,30 @@ impl Bench {
 
     /// Measures the single operations.
     fn operations(&self) -> Result<Vec<Measure>> {
-        let start_line = Start::new("measure", "bench", MEASURE_MEMORY)?;
         let image = Image::nestor(&self.binaries)?
             .program("measure", self.binaries.get("measure")?)
-            .system(&System::default().start(start_line));
-        let mut host = self.boot(&image, "operations")?;
-        let step = progress::step("measuring single operations");
+            .system(&System::default().start(Start::new("measure", "bench", MEASURE_MEMORY)?));
+        let host = self.boot(&image, "operations")?;
+        self.program(host, "measuring single operations")
+    }
+
+    /// Measures every call of the low-level API.
+    fn calls(&self) -> Result<Vec<Measure>> {
+        let start = Start::new("calls", "bench", CALLS_MEMORY)?.kernel_memory(CALLS_KERNEL_MEMORY).file("calls")?;
+        let frames = CALLS_KERNEL_MEMORY.0 / PAGE_SIZE;
+        let program = self.binaries.get("calls")?;
+        let image = Image::nestor(&self.binaries)?
+            .program("calls", program)
+            .file("calls", program)
+            .system(&System::default().start(start.arguments(&format!("frames={frames}"))?));
+        let options = HostOptions { memory: CALLS_HOST_MEMORY, ..self.options.clone() };
+        let host = self.boot_with(&image, "calls", &options)?;
+        self.program(host, "measuring every call")
+    }
+
+    /// Reads what a program measures.
+    fn program(&self, mut host: Host, what: &str) -> Result<Vec<Measure>> {
+        let step = progress::step(what);
         let deadline = Instant::now() + MEASURE_TIMEOUT;
         let mut measures = Vec::new();
         loop {

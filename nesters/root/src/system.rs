@@ -1,6 +1,6 @@
 //! The boot module `system`: what to start, one child per line.
 //!
-//! `start <program> name=<label> memory=<bytes> [file=<name>]... [devices] -- <arguments for the program>`
+//! `start <program> name=<label> memory=<bytes> [kernel-memory=<bytes>] [file=<name>]... [devices] -- <arguments for the program>`
 //!
 //! Empty lines and lines that begin with `#` say nothing.
 
@@ -19,6 +19,8 @@ pub struct Start<'a> {
     pub name: &'a str,
     /// Bytes of memory that it gets.
     pub memory: u64,
+    /// Bytes of kernel memory that it and its descendants may use; `None`: what most programs of its size need.
+    pub kernel_memory: Option<u64>,
     /// Names of the boot modules that it gets as files.
     pub files: Vec<&'a str>,
     /// It may use device memory: whoever may is trusted with the whole system.
@@ -49,6 +51,8 @@ pub enum Problem<'a> {
     DuplicateName(&'a str),
     /// `memory=` is missing or no number of bytes.
     BadMemory,
+    /// `kernel-memory=` is no number above 0.
+    BadKernelMemory,
     /// A word is none of those known.
     UnknownWord(&'a str),
     /// Nothing is started at all.
@@ -64,6 +68,7 @@ impl fmt::Display for ParseError<'_> {
             Problem::BadName => write!(f, "name=<label> is missing, empty or longer than {MAX_NAME} bytes"),
             Problem::DuplicateName(name) => write!(f, "another child is called `{name}`"),
             Problem::BadMemory => f.write_str("memory=<bytes> is missing or no number"),
+            Problem::BadKernelMemory => f.write_str("kernel-memory=<bytes> is no number"),
             Problem::UnknownWord(word) => write!(f, "unknown word `{word}`"),
             Problem::Nothing => f.write_str("nothing is started"),
         }
@@ -101,20 +106,22 @@ fn parse_line(line: &str) -> Result<Start<'_>, Problem<'_>> {
         None => return Err(Problem::NoProgram),
     }
     let program = words.next().filter(|word| !word.contains('=')).ok_or(Problem::NoProgram)?;
-    let (mut name, mut memory, mut files, mut devices) = (None, None, Vec::new(), false);
+    let (mut name, mut memory, mut kernel_memory, mut files, mut devices) = (None, None, None, Vec::new(), false);
     for word in words {
         match word.split_once('=') {
             Some(("name", value)) if name.is_none() => name = Some(value),
             Some(("memory", value)) if memory.is_none() => memory = Some(value),
+            Some(("kernel-memory", value)) if kernel_memory.is_none() => kernel_memory = Some(value),
             Some(("file", value)) if !value.is_empty() => files.push(value),
             None if word == "devices" && !devices => devices = true,
             _ => return Err(Problem::UnknownWord(word)),
         }
     }
     let name = name.filter(|name| (1..=MAX_NAME).contains(&name.len())).ok_or(Problem::BadName)?;
-    let memory =
-        memory.and_then(|memory| memory.parse().ok()).filter(|&memory| memory > 0).ok_or(Problem::BadMemory)?;
-    Ok(Start { program, name, memory, files, devices, arguments })
+    let bytes = |value: &str| value.parse().ok().filter(|&bytes: &u64| bytes > 0);
+    let memory = memory.and_then(bytes).ok_or(Problem::BadMemory)?;
+    let kernel_memory = kernel_memory.map(|value| bytes(value).ok_or(Problem::BadKernelMemory)).transpose()?;
+    Ok(Start { program, name, memory, kernel_memory, files, devices, arguments })
 }
 
 #[cfg(test)]
@@ -130,18 +137,20 @@ mod tests {
     #[test]
     fn a_system_of_two_children() {
         let text = "# two guests\nstart machine name=linux memory=570425344 file=vmlinuz file=initrd -- memory=536870912 \
-                    append=\"console=ttyS0 -- x\"\n\n  start conformance name=test memory=4096 devices\n";
+                    append=\"console=ttyS0 -- x\"\n\n  start conformance name=test memory=4096 kernel-memory=8192 devices\n";
         let starts = parse(text).unwrap();
         assert_eq!(starts.len(), 2);
         let expected = Start {
             program: "machine",
             name: "linux",
             memory: 570_425_344,
+            kernel_memory: None,
             files: alloc::vec!["vmlinuz", "initrd"],
             devices: false,
             arguments: "memory=536870912 append=\"console=ttyS0 -- x\"",
         };
         assert_eq!(starts[0], expected);
+        assert_eq!(starts[1].kernel_memory, Some(8192));
         assert_eq!((starts[1].name, starts[1].devices, starts[1].arguments), ("test", true, ""));
     }
 
@@ -156,6 +165,7 @@ mod tests {
         );
         assert_eq!(problem("start m name=a memory=many"), "line 1: memory=<bytes> is missing or no number");
         assert_eq!(problem("start m name=a memory=0"), "line 1: memory=<bytes> is missing or no number");
+        assert_eq!(problem("start m name=a memory=9 kernel-memory=x"), "line 1: kernel-memory=<bytes> is no number");
         assert_eq!(problem("start m name=a memory=9 color=red"), "line 1: unknown word `color=red`");
         assert_eq!(problem("start m name=a memory=9 devices=all"), "line 1: unknown word `devices=all`");
         assert_eq!(problem("start m name=a memory=9\nstart m name=a memory=9"), "line 2: another child is called `a`");
@@ -165,7 +175,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn no_text_panics(text in "(start|machine|name=|memory=|file=|devices|--|=|[0-9]+| |\n|\\PC){0,40}") {
+        fn no_text_panics(text in "(start|machine|name=|memory=|kernel-memory=|file=|devices|--|=|[0-9]+| |\n|\\PC){0,40}") {
             let _ = parse(&text);
         }
     }

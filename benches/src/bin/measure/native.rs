@@ -200,7 +200,7 @@ pub fn measure(printer: &mut Printer) -> Result<()> {
     let null = child.measure(code::null_system_call(), 0)?;
     printer.print("api.null.syscall", null, empty);
     let call = child.measure(code::ipc_call(), REFERENCE)?;
-    printer.print("ipc.call_reply", call, empty);
+    printer.print("ipc.rpc", call, empty);
     messages::measure(printer, &mut child)?;
 
     let (nothing, lock) = measure_uncontended()?;
