@@ -36,9 +36,9 @@
 //!
 //! No call works longer, with interrupts off, than its documentation says, whatever its caller has built: walks over what
 //! is derived from memory have a fixed size and empty whole Spaces beyond it ([`memory::hierarchy`]), searches go on in a
-//! repeated call, lists are linked through their members ([`list`]) and need no memory. Linear are: destroying a Space in
-//! its Mappings, Regions and Threads, an object with waiters in their number, ranking a Space above another in the Spaces
-//! derived from it, `cond_broadcast` in the waiters.
+//! repeated call, and so does destroying what has much hanging on it ([`dismantle`]); lists are linked through their members ([`list`])
+//! and need no memory. Linear are: withdrawing a Region in its Mappings, ranking a Space above another in the Spaces derived
+//! from it, taking a Port out of those of its Portset that have something.
 //!
 //! Chains of donors, clients and servers are followed for at most [`dispatch::LONGEST_CHAIN`] threads, where a thread waits, wakes or
 //! loses the CPU and the chain has a donor; IPC's fast paths follow none. A wake-up takes time for each donor that slept for its sake,
@@ -75,6 +75,7 @@ pub mod calls;
 pub mod connection;
 pub mod deadlines;
 pub mod devices;
+pub mod dismantle;
 pub mod dispatch;
 pub mod fast_path;
 pub mod fast_state;

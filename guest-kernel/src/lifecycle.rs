@@ -4,7 +4,7 @@ use crate::account::Account;
 use crate::arch::{View, heap};
 use crate::arena::{Arena, Id};
 use crate::calls::Stop;
-use crate::dispatch::{Queued, Source};
+use crate::dispatch::Source;
 use crate::fault::ChargedTables;
 use crate::kernel::Kernel;
 use crate::list::{List, Place as ListPlace};
@@ -14,7 +14,7 @@ use crate::memory::places::Places;
 use crate::objects::{Cond, Mutex, Object, Place, Port, Portset};
 use crate::references::Reference;
 use crate::space::Contents;
-use crate::thread::{Thread, Wait};
+use crate::thread::Thread;
 use protocols::address::{HostPhysical, PAGE_SIZE};
 use protocols::api::{ObjectType, Rights, SpaceKind, Status};
 use protocols::exception::Misuse;
@@ -157,31 +157,33 @@ impl Kernel {
         }
     }
 
-    /// Destroys the object at an address.
+    /// Destroys the object at an address. `None`: the caller makes the call again.
     pub fn destroy_at(
         &mut self,
         thread: Id<Thread>,
         caller: Id<Space>,
         address: u64,
         kind: ObjectType,
-    ) -> Result<Status, Stop> {
+    ) -> Result<Option<Status>, Stop> {
         let (memory, _) = self.object_memory(caller, address, Rights::WRITE | Rights::CREATE_OBJECT)?;
         let object = self.objects.at(memory).ok_or(Misuse::NoObject)?;
         if object.kind() != kind {
             return Err(Misuse::WrongType.into());
         }
-        if object == Object::Thread(thread) {
+        if object == Object::Thread(thread) || object == Object::Space(caller) {
             return Err(Misuse::CurrentThread.into());
         }
-        // A Space that goes takes its threads off the CPU, the caller among them: its call is over before.
-        if let Some(caller) = self.objects.threads.get_mut(thread) {
-            caller.finish(Status::Ok as u64);
+        if !self.dismantle(object) {
+            if let Some(caller) = self.objects.threads.get_mut(thread) {
+                caller.repeat_call();
+            }
+            return Ok(None);
         }
         if let Some(place) = self.objects.places.remove(memory.get()) {
             self.destroy(object);
             self.refund(place.payer, place.charge);
         }
-        Ok(Status::Ok)
+        Ok(Some(Status::Ok))
     }
 
     fn destroy(&mut self, object: Object) {
@@ -241,36 +243,15 @@ impl Kernel {
 
     fn destroy_port(&mut self, id: Id<Port>) {
         self.unpend(id);
-        while let Some(client) =
-            self.objects.ports.get_mut(id).and_then(|port| port.clients.pop_front(&mut self.objects.threads))
-        {
-            match self.objects.threads.get_mut(client) {
-                // It has no scheduler any more.
-                Some(thread) if thread.scheduling.queued != Queued::No => thread.scheduling.queued = Queued::No,
-                _ => self.fail_client(client),
-            }
-        }
+        while self.turn_away_from_port(id) {}
         let port = self.objects.ports.remove(id);
         self.objects.drop_kept(port.and_then(|port| port.portset_link));
     }
 
     fn destroy_portset(&mut self, id: Id<Portset>) {
-        while let Some(server) =
-            self.objects.portsets.get_mut(id).and_then(|portset| portset.servers.pop_front(&mut self.objects.threads))
-        {
-            if let Some(thread) = self.objects.threads.get_mut(server) {
-                thread.wait = Wait::Nothing;
-                thread.finish(Status::InvalidDestination as u64);
-            }
-            self.make_ready(server);
-        }
+        while self.turn_away_from_portset(id) {}
         if let Some(donor) = self.objects.portsets.get(id).and_then(|portset| portset.donor) {
             self.end_donation(donor, Status::InvalidDestination);
-        }
-        let mut pending = self.objects.portsets.get(id).and_then(|portset| portset.first_pending);
-        while let Some(port) = pending.and_then(|port| self.objects.ports.get_mut(port)) {
-            port.is_pending = false;
-            pending = port.next_pending.take();
         }
         self.objects.portsets.remove(id);
     }
@@ -315,20 +296,11 @@ impl Kernel {
 
     fn destroy_space(&mut self, id: Id<Space>) {
         while let Some(thread) = self.objects.spaces.get(id).and_then(|space| space.threads.first()) {
-            self.unready(thread);
-            self.stop_waiting(thread);
-            self.break_connections(thread);
-            self.abandon_client(thread);
-            self.destroy_virtual_cpu(thread);
-            self.release_native(thread);
-            self.leave_space(thread);
-            if let Some(thread) = self.objects.threads.get_mut(thread) {
-                thread.stopped = true;
-            }
+            self.expel(thread);
         }
         // What other Spaces derived from this one goes first, then the tables as a whole.
         self.withdraw_derived(Piece { space: id, start: 0, end: MEMORY_END });
-        self.end_grants_of(id);
+        while !self.end_grants_of(id) {}
         let Some(space) = self.objects.spaces.remove(id) else { return };
         self.objects.drop_kept(space.keeper.capability());
         if self.is_loaded(&space.contents) {

@@ -23,7 +23,7 @@
 //! | operation | arguments | rights | results | effect |
 //! |---|---|---|---|---|
 //! | `create` | `rdi`: place | write, create objects | `Ok`, `NoMemory` | a new object, charged to the allowance of the caller's Space |
-//! | `destroy` | `rdi`: object | write, create objects | `Ok` | the object is gone, References to it link to nothing; whoever paid for it gets the charge back |
+//! | `destroy` | `rdi`: object | write, create objects | `Ok` | the object is gone, References to it link to nothing; whoever paid for it gets the charge back. Where much hangs on it (waiters, Mappings), others run in between and the call is made again: it may be found half done |
 //! | `move` | `rdi`: object, `rsi`: new place | write, create objects, for both | `Ok`, `NoMemory` | the object lives at the new place and nowhere else; links to it and who pays for it stay as they are |
 //! | `reference` | `rdi`: object, `rsi`: Reference | read; write | `Ok` | the Reference links to the object |
 //! | `get_state` | `rdi`: object, `rsi`: where its simple state goes, then one Reference for each of its links | read; write | `Ok` | what the object says; each Reference is pointed at what the object links to, with the rights, badge and grant that it was linked by, at nothing if it links to nothing that is valid. What is 0 is not asked for |

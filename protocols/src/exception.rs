@@ -70,7 +70,7 @@ pub enum Misuse {
     NotAligned = 5,
     /// The memory is not mapped with the rights needed, or the Reference does not have the right needed.
     NoRight = 6,
-    /// The call is not possible on the calling thread itself.
+    /// The call is not possible on the calling thread itself, or on the Space that it runs in.
     CurrentThread = 7,
     /// An argument is outside what the call documents.
     BadArgument = 8,

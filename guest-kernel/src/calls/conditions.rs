@@ -3,6 +3,7 @@
 use super::{Done, Stop};
 use crate::arch::cpu;
 use crate::arena::Id;
+use crate::dismantle::PIECES;
 use crate::kernel::Kernel;
 use crate::memory::hierarchy::Space;
 use crate::objects::{Cond, Object};
@@ -54,14 +55,25 @@ impl Kernel {
         Ok(Status::Ok)
     }
 
-    pub(super) fn broadcast_condition(&mut self, caller: Id<Space>, address: u64) -> Done {
+    /// `None`: there are many, and the caller makes the call again.
+    pub(super) fn broadcast_condition(
+        &mut self,
+        id: Id<Thread>,
+        caller: Id<Space>,
+        address: u64,
+    ) -> Result<Option<Status>, Stop> {
         let condition = self.condition_at(caller, address, Rights::WRITE)?;
-        while self.wake_one(condition, Status::Ok) {}
-        Ok(Status::Ok)
+        if (0..PIECES).any(|_| !self.wake_one(condition, Status::Ok)) {
+            return Ok(Some(Status::Ok));
+        }
+        if let Some(caller) = self.objects.threads.get_mut(id) {
+            caller.repeat_call();
+        }
+        Ok(None)
     }
 
     /// Wakes whoever has slept longest in a Cond. False if nobody sleeps.
-    fn wake_one(&mut self, id: Id<Cond>, status: Status) -> bool {
+    pub fn wake_one(&mut self, id: Id<Cond>, status: Status) -> bool {
         let objects = &mut self.objects;
         let first = objects.conditions.get_mut(id).and_then(|cond| cond.waiters.pop_front(&mut objects.threads));
         if let Some(sleeper) = first {

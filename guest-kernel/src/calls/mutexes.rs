@@ -222,16 +222,10 @@ impl Kernel {
 
     /// Destroys a Mutex.
     pub fn destroy_mutex(&mut self, id: Id<Mutex>) {
-        let Some(mut mutex) = self.objects.mutexes.remove(id) else { return };
+        while self.turn_away_from_mutex(id) {}
+        let Some(mutex) = self.objects.mutexes.remove(id) else { return };
         if let Some(word) = word(&mutex) {
             lock_word::settle(word, false);
-        }
-        while let Some(waiter) = mutex.waiters.pop_front(&mut self.objects.threads) {
-            if let Some(thread) = self.objects.threads.get_mut(waiter) {
-                thread.wait = Wait::Nothing;
-                thread.finish(Status::Destroyed as u64);
-            }
-            self.make_ready(waiter);
         }
     }
 }

@@ -210,10 +210,14 @@ impl Kernel {
         false
     }
 
-    /// Ends the grants that a Space pays for.
-    pub fn end_grants_of(&mut self, space: Id<Space>) {
-        while let Some(grant) = self.objects.spaces.get(space).and_then(|space| space.grants.first()) {
-            self.end_grant(grant, usize::MAX);
+    /// Ends a grant that a Space pays for, or as much of it as one entry may. Whether none are left.
+    pub fn end_grants_of(&mut self, space: Id<Space>) -> bool {
+        match self.objects.spaces.get(space).and_then(|space| space.grants.first()) {
+            Some(grant) => {
+                self.end_grant(grant, MOST_AT_ONCE);
+                self.objects.spaces.get(space).is_none_or(|space| space.grants.first().is_none())
+            }
+            None => true,
         }
     }
 

@@ -25,6 +25,7 @@
 //! | [`team`] | native children of several threads | no |
 //! | [`objects`], [`mutex`], [`cond`], [`mapping`], [`region`], [`port`], [`connection`], [`connection_faults`], [`references`], [`reference_messages`], [`space`], [`thread`], [`native_state`], [`thread_events`], [`machine`] | tests, by object | no |
 //! | [`scheduling`] | tests of who has CPU time | no |
+//! | [`destruction`] | tests of destroying objects on which much hangs | no |
 //! | [`hostile`] | tests with nonsense | no |
 //! | [`roles`] | misbehaving as a whole | yes: crashing |
 #![cfg_attr(not(test), no_std)]
@@ -36,6 +37,7 @@ pub mod code;
 pub mod cond;
 pub mod connection;
 pub mod connection_faults;
+pub mod destruction;
 pub mod guest;
 pub mod harness;
 pub mod hostile;
@@ -82,6 +84,7 @@ pub fn run(startup: &'static Startup) -> Outcome {
         native_state::TESTS,
         thread_events::TESTS,
         machine::TESTS,
+        destruction::TESTS,
         hostile::TESTS,
     ];
     harness::run(startup, &groups)

@@ -159,7 +159,7 @@ pub enum Call {
     /// Creates a Space at `rdi` of [`SpaceKind`] `rsi`, with a kernel-memory allowance of `rdx` frames taken from that of the
     /// caller's Space. `Ok`, `NoMemory` (the caller's allowance does not suffice), `Unsupported` (no such kind here).
     SpaceCreate = 0x70,
-    /// Destroys Space `rdi`: Mappings into it and Regions of it lose their link, its Threads stop, its allowance returns.
+    /// Destroys Space `rdi`, which must not be the caller's own (`CurrentThread`): Mappings into it and Regions of it lose their link, its Threads stop, its allowance returns.
     SpaceDestroy = 0x71,
     /// Moves Space `rdi` to `rsi`.
     SpaceMove = 0x72,
