@@ -98,8 +98,9 @@ pub unsafe fn raw(call: u64, arguments: [u64; 5]) -> Returned {
             inout("rdi") rdi,
             inout("rsi") rsi,
             inout("rdx") rdx,
-            in("r10") arguments[3],
-            in("r8") arguments[4],
+            // Some calls return values in these two.
+            inout("r10") arguments[3] => _,
+            inout("r8") arguments[4] => _,
             lateout("rcx") _,
             lateout("r11") _,
             options(nostack),
