@@ -25,6 +25,9 @@
 #[cfg(feature = "user")]
 extern crate alloc;
 
+#[macro_use]
+mod page;
+
 pub mod address;
 pub mod api;
 pub mod boot_info;

@@ -33,6 +33,12 @@ pub const FLAGS: u64 = 0x25_0dd5;
 pub const FIXED_FLAGS: u64 = 0x202;
 
 /// State of a native thread. What [`Default`] gives is that of a thread that has done nothing yet.
+///
+/// [`thread_get_state`](crate::libc::system_call::thread_get_state) reads it, [`thread_set_state`](crate::libc::system_call::thread_set_state) sets it, by the
+/// [groups](self) of the module; [`is_possible`](Self::is_possible) is what is checked when it is set, else `Refused`. Its links, to a
+/// Space and to what it waited for, are References beside it.
+///
+#[doc = example!("native_state")]
 #[derive(Clone, Copy, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
 #[repr(C)]
 pub struct NativeState {

@@ -27,6 +27,7 @@
 //! | [`scheduling`] | tests of who has CPU time | no |
 //! | [`destruction`] | tests of destroying objects on which much hangs | no |
 //! | [`hostile`] | tests with nonsense | no |
+//! | [`examples`] | the examples of the reference pages in `protocols` | no |
 //! | [`roles`] | misbehaving as a whole | yes: crashing |
 #![cfg_attr(not(test), no_std)]
 #![deny(unsafe_code)]
@@ -38,6 +39,7 @@ pub mod cond;
 pub mod connection;
 pub mod connection_faults;
 pub mod destruction;
+pub mod examples;
 pub mod guest;
 pub mod harness;
 pub mod hostile;
@@ -86,6 +88,7 @@ pub fn run(startup: &'static Startup) -> Outcome {
         machine::TESTS,
         destruction::TESTS,
         hostile::TESTS,
+        examples::TESTS,
     ];
     harness::run(startup, &groups)
 }

@@ -1,382 +1,239 @@
 //! The calls and their numbers.
 
-#[cfg(doc)]
-use super::*;
 use zerocopy::{Immutable, IntoBytes, KnownLayout, TryFromBytes};
 
-/// The calls. Below, `space: rdi` means that the argument called *space* stands in RDI.
+/// The calls: `type * 16 + operation`. What each does is said on the page of the function that makes it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, TryFromBytes, IntoBytes, Immutable, KnownLayout)]
 #[repr(u64)]
 pub enum Call {
-    /// Creates a Mutex at `rdi`, free: its lock word, the first eight bytes of its memory, becomes 0. `Ok`, `NoMemory`.
+    /// Creates a Mutex. [Page](crate::libc::system_call::mutex::mutex_create)
     MutexCreate = 0x10,
-    /// Destroys Mutex `rdi`, locked or not. Threads that wait for it end their call with `Destroyed`; the word stays
-    /// but for the waiters' bit, so that an owner that unlocks it in ring 3 need not know.
+    /// Destroys a Mutex. [Page](crate::libc::system_call::mutex::mutex_destroy)
     MutexDestroy = 0x11,
-    /// Moves Mutex `rdi` to `rsi`, its lock word with it. Threads that wait for it go on waiting.
+    /// Moves a Mutex to another place. [Page](crate::libc::system_call::mutex::mutex_move)
     MutexMove = 0x12,
-    /// Points Reference `rsi` at Mutex `rdi`.
+    /// Points a Reference at a Mutex. [Page](crate::libc::system_call::mutex::mutex_reference)
     MutexReference = 0x13,
-    /// Writes the [`MutexState`] of Mutex `rdi` to `rsi` (0: nothing).
+    /// Says what the state of a Mutex is. [Page](crate::libc::system_call::mutex::mutex_get_state)
     MutexGetState = 0x14,
-    /// Sets Mutex `rdi` from the [`MutexState`] at `rsi` (0: unchanged). An owner of 0 unlocks it: the first that waits
-    /// gets it.
+    /// Sets the state of a Mutex. [Page](crate::libc::system_call::mutex::mutex_set_state)
     MutexSetState = 0x15,
-    /// Locks Mutex `rdi` for the calling thread, if need be after all who wait already.
-    ///
-    /// *Arguments*: `rdi` the Mutex, with the right to write; `rsi` the time stamp counter value until which it waits,
-    /// 0 for ever; `rdx` what RAX returns once the thread has the Mutex, 0 (`Ok`) for all but the kernel itself, which
-    /// makes a thread that sleeps in [`CondWait`](Self::CondWait) one that is about to make this call.
-    ///
-    /// *Results*: `rdx`; `TimedOut` (a Mutex that is free is locked however late it is); `Destroyed` (while the thread
-    /// waited).
-    ///
-    /// *Effects*: the owner part of the [lock word](crate::lock_word) is the thread's own address, as
-    /// [`ThreadSelf`](Self::ThreadSelf) returns it. The word is believed whatever it holds: who can write it can lock
-    /// others out, and no more.
-    ///
-    /// *Misuse*: `AlreadyOwner`; `NoSelf` (the thread has no address of its own).
-    ///
-    /// *Restart*: waits; a thread that is stopped while it waits loses its turn and makes the call again when it goes
-    /// on.
+    /// Locks a Mutex, waiting until it can. [Page](crate::libc::system_call::mutex::mutex_lock)
     MutexLock = 0x16,
-    /// Locks Mutex `rdi` if it is free. Never waits. Rights, effects and misuse as those of
-    /// [`MutexLock`](Self::MutexLock).
-    ///
-    /// *Results*: `Ok`, `Held` (another thread owns it).
+    /// Locks a Mutex if it is free. [Page](crate::libc::system_call::mutex::mutex_trylock)
     MutexTrylock = 0x17,
-    /// Unlocks Mutex `rdi`, with the right to write: the first that waits owns it at once, else it is free. Never
-    /// waits.
-    ///
-    /// *Results*: `Ok`. *Misuse*: `NotOwner` (the lock word does not name the calling thread), `NoSelf`.
+    /// Unlocks a Mutex. [Page](crate::libc::system_call::mutex::mutex_unlock)
     MutexUnlock = 0x18,
 
-    /// Creates a Cond at `rdi`. `Ok`, `NoMemory`.
+    /// Creates a Cond. [Page](crate::libc::system_call::cond::cond_create)
     CondCreate = 0x20,
-    /// Destroys Cond `rdi`. Threads asleep in it lock their Mutexes again, then end their call with `Destroyed`.
+    /// Destroys a Cond. [Page](crate::libc::system_call::cond::cond_destroy)
     CondDestroy = 0x21,
-    /// Moves Cond `rdi` to `rsi`. Threads asleep in it sleep on.
+    /// Moves a Cond to another place. [Page](crate::libc::system_call::cond::cond_move)
     CondMove = 0x22,
-    /// Points Reference `rsi` at Cond `rdi`.
+    /// Points a Reference at a Cond. [Page](crate::libc::system_call::cond::cond_reference)
     CondReference = 0x23,
-    /// Cond `rdi` has no state of its own: this checks that it exists.
+    /// Says what the state of a Cond is. [Page](crate::libc::system_call::cond::cond_get_state)
     CondGetState = 0x24,
-    /// Cond `rdi` has no state of its own: this checks that it exists.
+    /// Sets the state of a Cond. [Page](crate::libc::system_call::cond::cond_set_state)
     CondSetState = 0x25,
-    /// Unlocks a Mutex and sleeps, in one, until somebody signals; locks the Mutex again before it returns.
-    ///
-    /// *Arguments*: `rdi` the Cond, `rsi` the Mutex, both with the right to write; `rdx` the time stamp counter value
-    /// until which it sleeps, 0 for ever.
-    ///
-    /// *Results*, each with the Mutex locked but the last: `Ok` (signalled, or for no reason: look again at what the
-    /// thread waits for); `TimedOut`; `Destroyed` (the Cond was destroyed, and the Mutex is locked, or the Mutex was).
-    /// RDI, RSI and RDX are undefined.
-    ///
-    /// *Misuse*: `NotOwner` (of the Mutex), `NoSelf`.
-    ///
-    /// *Restart*: waits. From the moment that the Mutex is unlocked the thread's registers are those of a thread about
-    /// to call [`MutexLock`](Self::MutexLock) without a deadline and, in `rdx`, with the result that this call has so
-    /// far: `Ok`, then `TimedOut` or `Destroyed`. So a thread that is stopped while it sleeps locks the Mutex and
-    /// returns when it goes on. If the deadline has passed already, it returns `TimedOut` without unlocking.
+    /// Unlocks a Mutex and sleeps in a Cond until somebody signals. [Page](crate::libc::system_call::cond::cond_wait)
     CondWait = 0x26,
-    /// Wakes the thread that has slept longest in Cond `rdi`, with the right to write. Never waits; nothing is
-    /// remembered if nobody sleeps. The thread returns from [`CondWait`](Self::CondWait) when it has its Mutex: at once
-    /// if that is free, else in its turn. `Ok`.
+    /// Wakes one of those who sleep in a Cond. [Page](crate::libc::system_call::cond::cond_signal)
     CondSignal = 0x27,
-    /// Wakes all threads asleep in Cond `rdi`, as [`CondSignal`](Self::CondSignal) wakes one. `Ok`.
+    /// Wakes all who sleep in a Cond. [Page](crate::libc::system_call::cond::cond_broadcast)
     CondBroadcast = 0x28,
 
-    /// Creates a Mapping at `rdi`, linked to nothing.
-    /// `Ok`, `NoMemory`.
+    /// Creates a Mapping. [Page](crate::libc::system_call::mapping::mapping_create)
     MappingCreate = 0x30,
-    /// Destroys the Mapping at `rdi`: what came through it is no longer accessible, at once.
+    /// Destroys a Mapping. [Page](crate::libc::system_call::mapping::mapping_destroy)
     MappingDestroy = 0x31,
-    /// Moves Mapping `rdi` to `rsi`.
+    /// Moves a Mapping to another place. [Page](crate::libc::system_call::mapping::mapping_move)
     MappingMove = 0x32,
-    /// Points Reference `rsi` at Mapping `rdi`.
+    /// Points a Reference at a Mapping. [Page](crate::libc::system_call::mapping::mapping_reference)
     MappingReference = 0x33,
-    /// Writes the [`MappingState`] of Mapping `rdi` to `rsi`, points Reference `rdx` at its Region and Reference `r10`
-    /// at the Space it appears in (each 0: not asked for).
+    /// Says what the state of a Mapping is. [Page](crate::libc::system_call::mapping::mapping_get_state)
     MappingGetState = 0x34,
-    /// Sets Mapping `rdi` from the [`MappingState`] at `rsi` (0: unchanged; it must have been set before), its Region
-    /// from *reference* `rdx`, the Space it appears in from
-    /// *reference* `r10` (right `MAP`). The Mapping has at most the memory rights of the Reference to its Region
-    /// ([`ReferenceRights::memory`]), for as long as it shows that Region.
-    /// `Ok`, `Overlap` (with another Mapping of the Space), `Circular` (the Space shows itself then), `NoMemory`,
-    /// `InvalidDestination` (a Reference is void).
+    /// Sets the state of a Mapping. [Page](crate::libc::system_call::mapping::mapping_set_state)
     MappingSetState = 0x35,
 
-    /// Creates a Region at `rdi`, exporting nothing. `Ok`, `NoMemory`.
+    /// Creates a Region. [Page](crate::libc::system_call::region::region_create)
     RegionCreate = 0x40,
-    /// Destroys Region `rdi`: what came through Mappings of it is no longer accessible, at once.
+    /// Destroys a Region. [Page](crate::libc::system_call::region::region_destroy)
     RegionDestroy = 0x41,
-    /// Moves Region `rdi` to `rsi`.
+    /// Moves a Region to another place. [Page](crate::libc::system_call::region::region_move)
     RegionMove = 0x42,
-    /// Points Reference `rsi` at Region `rdi`.
+    /// Points a Reference at a Region. [Page](crate::libc::system_call::region::region_reference)
     RegionReference = 0x43,
-    /// Writes the [`RegionState`] of Region `rdi` to `rsi`, points Reference `rdx` at the Space that it exports and
-    /// Reference `r10` at its keeper Port (each 0: not asked for). `r8` returns how many References link to the Region.
+    /// Says what the state of a Region is. [Page](crate::libc::system_call::region::region_get_state)
     RegionGetState = 0x44,
-    /// Sets Region `rdi` from the [`RegionState`] at `rsi` (0: unchanged; it must have been set before), the Space that
-    /// it exports from *reference* `rdx` (0 at first: the caller's own Space; right `EXPORT`), the keeper Port from *reference*
-    /// `r10` (right `CALL`). `Ok`, `Circular`, `InvalidDestination` (a Reference is void).
+    /// Sets the state of a Region. [Page](crate::libc::system_call::region::region_set_state)
     RegionSetState = 0x45,
-    /// Limits everything derived from Region `rdi` to [`Rights`] `rsi`, at once; relaxes the limit too.
+    /// Limits everything derived from a Region. [Page](crate::libc::system_call::region::region_protect)
     RegionProtect = 0x46,
-    /// Finds the first object of the memory that Region `rdi` exports at or after offset `rsi`. `Ok`: `rsi` is its offset, `rdx` its
-    /// [`ObjectType`]. `NotFound`: there is none. Continue at `rsi + OBJECT_SIZE`.
+    /// Finds objects in the memory that a Region exports. [Page](crate::libc::system_call::region::region_search)
     RegionSearch = 0x47,
 
-    /// Creates a Port at `rdi`, in no Portset. `Ok`, `NoMemory`.
+    /// Creates a Port. [Page](crate::libc::system_call::port::port_create)
     PortCreate = 0x50,
-    /// Destroys Port `rdi`: present and future calls to it end with `InvalidDestination`.
+    /// Destroys a Port. [Page](crate::libc::system_call::port::port_destroy)
     PortDestroy = 0x51,
-    /// Moves Port `rdi` to `rsi`.
+    /// Moves a Port to another place. [Page](crate::libc::system_call::port::port_move)
     PortMove = 0x52,
-    /// Points Reference `rsi` at Port `rdi`.
+    /// Points a Reference at a Port. [Page](crate::libc::system_call::port::port_reference)
     PortReference = 0x53,
-    /// Returns the alias of Port `rdi` in `rsi`, and points Reference `rdx` at its Portset (0: not asked for). `rdx` returns 1 if
-    /// its server is told when the last Reference goes, 0 if not; `r10` how many References link to the Port.
+    /// Says what the state of a Port is. [Page](crate::libc::system_call::port::port_get_state)
     PortGetState = 0x54,
-    /// Sets the alias of Port `rdi` to `rsi` and its Portset from *reference* `rdx` (right `SERVE`). With 1 in `r10` the
-    /// server is told from now on of every time that the last Reference to the Port goes ([`MessageKind::NoReferences`]),
-    /// with 2 it is not, as at first; with 0 that stays as it is. `Ok`, `InvalidDestination` (the Reference is void).
+    /// Sets the state of a Port. [Page](crate::libc::system_call::port::port_set_state)
     PortSetState = 0x55,
 
-    /// Creates a Portset at `rdi`. `Ok`, `NoMemory`.
+    /// Creates a Portset. [Page](crate::libc::system_call::portset::portset_create)
     PortsetCreate = 0x60,
-    /// Destroys Portset `rdi`; its Ports remain, in no Portset.
+    /// Destroys a Portset. [Page](crate::libc::system_call::portset::portset_destroy)
     PortsetDestroy = 0x61,
-    /// Moves Portset `rdi` to `rsi`.
+    /// Moves a Portset to another place. [Page](crate::libc::system_call::portset::portset_move)
     PortsetMove = 0x62,
-    /// Points Reference `rsi` at Portset `rdi`.
+    /// Points a Reference at a Portset. [Page](crate::libc::system_call::portset::portset_reference)
     PortsetReference = 0x63,
-    /// Portset `rdi` has no state of its own: this checks that it exists.
+    /// Says what the state of a Portset is. [Page](crate::libc::system_call::portset::portset_get_state)
     PortsetGetState = 0x64,
-    /// Portset `rdi` has no state of its own: this checks that it exists.
+    /// Sets the state of a Portset. [Page](crate::libc::system_call::portset::portset_set_state)
     PortsetSetState = 0x65,
 
-    /// Creates a Space at `rdi` of [`SpaceKind`] `rsi`, with a kernel-memory allowance of `rdx` frames taken from that of the
-    /// caller's Space. `Ok`, `NoMemory` (the caller's allowance does not suffice), `Unsupported` (no such kind here).
+    /// Creates a Space. [Page](crate::libc::system_call::space::space_create)
     SpaceCreate = 0x70,
-    /// Destroys Space `rdi`, which must not be the caller's own (`CurrentThread`): Mappings into it and Regions of it lose their link, its Threads stop, its allowance returns.
+    /// Destroys a Space. [Page](crate::libc::system_call::space::space_destroy)
     SpaceDestroy = 0x71,
-    /// Moves Space `rdi` to `rsi`.
+    /// Moves a Space to another place. [Page](crate::libc::system_call::space::space_move)
     SpaceMove = 0x72,
-    /// Points Reference `rsi` at Space `rdi`.
+    /// Points a Reference at a Space. [Page](crate::libc::system_call::space::space_reference)
     SpaceReference = 0x73,
-    /// Writes the [`SpaceState`] of Space `rdi` to `rsi` and points Reference `rdx` at its keeper Port (each 0: not
-    /// asked for). `rdx` returns for how many ticks its threads wait for a keeper's reply, 0 if that was never set.
+    /// Says what the state of a Space is. [Page](crate::libc::system_call::space::space_get_state)
     SpaceGetState = 0x74,
-    /// Sets the keeper Port of Space `rdi` from *reference* `rsi` (right `CALL`), and how many ticks of the time stamp counter its threads wait for
-    /// a keeper's reply, its own or a Region's, from `rdx` (0: unchanged; at first ten seconds). A thread that has waited longer stops.
-    /// The kernel looks four times in a second. `Ok`, `InvalidDestination` (the Reference is void).
+    /// Sets the state of a Space. [Page](crate::libc::system_call::space::space_set_state)
     SpaceSetState = 0x75,
-    /// Sets policy of a machine Space `rdi`: `rsi` is a [`policy::Kind`](crate::policy::Kind), `rdx` the address of `r10` entries.
-    /// `Ok`, `Refused` (an entry is not allowed; none was applied), `NoMemory`.
+    /// Sets what a machine may do without asking. [Page](crate::libc::system_call::space::space_set_policy)
     SpaceSetPolicy = 0x76,
 
-    /// Creates a Thread at `rdi`, stopped, in no Space. `Ok`, `NoMemory`.
+    /// Creates a Thread. [Page](crate::libc::system_call::thread::thread_create)
     ThreadCreate = 0x80,
-    /// Destroys Thread `rdi`, which must not be the caller.
+    /// Destroys a Thread. [Page](crate::libc::system_call::thread::thread_destroy)
     ThreadDestroy = 0x81,
-    /// Moves Thread `rdi` to `rsi`. If it was created in the caller's Space, what [`ThreadSelf`](Self::ThreadSelf)
-    /// returns to it follows; else it is 0 until a [`ThreadSetState`](Self::ThreadSetState) says more. A thread that
-    /// owns a Mutex should not be moved: the lock word names it by its old address.
+    /// Moves a Thread to another place. [Page](crate::libc::system_call::thread::thread_move)
     ThreadMove = 0x82,
-    /// Points Reference `rsi` at Thread `rdi`.
+    /// Points a Reference at a Thread. [Page](crate::libc::system_call::thread::thread_reference)
     ThreadReference = 0x83,
-    /// Stops Thread `rdi` (not the caller) and writes the [`Groups`](crate::virtual_cpu::Groups) `rdx` of its state to `rsi` (0:
-    /// not asked for): a [`NativeState`], or a [`VirtualCpuState`](crate::virtual_cpu::VirtualCpuState). Points Reference `r10` (0:
-    /// not asked for) at its Space; `rdx` returns the address by which it knows its own object, 0 if it knows none. Points
-    /// Reference `r8` (0: not asked for) at what it waited for in a call: the Portset of a server, the Port of a caller, the Thread
-    /// that works on its call, a Mutex or a Cond.
-    ///
-    /// The thread is stopped at once, whatever it waits for and whether that exists or not, and stays stopped until a
-    /// `thread_set_state` lets it go on. A thread that waited in a call is about to make it (one that waited in a Cond is about to
-    /// call [`MutexLock`](Self::MutexLock)); one that waited for a keeper meets its exception again. The exception: a thread that waits
-    /// for the caller's own reply to an exception or a VM exit is left waiting for it, since it can do nothing before.
+    /// Says what the state of a Thread is. [Page](crate::libc::system_call::thread::thread_get_state)
     ThreadGetState = 0x84,
-    /// Sets [`Groups`](crate::virtual_cpu::Groups) `rdx` of Thread `rdi` (not the caller) from `rsi` (0: unchanged), a
-    /// [`NativeState`] or a [`VirtualCpuState`](crate::virtual_cpu::VirtualCpuState), its Space from *reference* `r10` (right
-    /// `RUN`); `r8` is a [`Run`]. From then on [`ThreadSelf`](Self::ThreadSelf) returns `r9` to it (0: as before), a multiple
-    /// of [`OBJECT_SIZE`]; the kernel does not check that its object appears there, and needs the thread to be in a Space. A
-    /// thread that waits in a call is taken out of it, one that goes to another Space is stopped.
-    /// `Ok`, `NoMemory`, `Refused` (the state is one that no thread can have; nothing was changed), `InvalidDestination`
-    /// (the Reference is void: the Space is gone).
+    /// Sets the state of a Thread. [Page](crate::libc::system_call::thread::thread_set_state)
     ThreadSetState = 0x85,
-    /// Posts interrupt vector `rsi` (16 to 255; 0 withdraws) to Thread `rdi`. `rsi` returns the vector posted earlier and not
-    /// delivered, 0 if none. To a virtual CPU it is delivered as soon as its guest accepts interrupts, and wakes it from HLT. To a
-    /// native thread it is delivered as soon as [exceptions are enabled](crate::native_thread::Exceptions); a thread that waits in a
-    /// call is taken out of it and is about to make it again when its handler returns.
+    /// Posts an interrupt to a Thread. [Page](crate::libc::system_call::thread::thread_interrupt)
     ThreadInterrupt = 0x86,
-    /// Returns in `rdi` the address by which the calling thread knows its own object: where it was created, if that was
-    /// in its own Space, or what [`ThreadSetState`](Self::ThreadSetState) has said; 0 if it knows none. The shortest call.
+    /// Says by which address the caller knows its own object. [Page](crate::libc::system_call::thread::thread_self)
     ThreadSelf = 0x87,
-    /// Enables [exceptions](crate::native_thread::Exceptions) of the calling native thread if `rdi` is 1, disables them if it is 0.
-    /// `rdi` returns what they were. A posted interrupt is delivered as soon as they are enabled.
+    /// Enables or disables the caller's exceptions. [Page](crate::libc::system_call::thread::thread_set_exceptions)
     ThreadSetExceptions = 0x88,
-    /// Sets the exception handler of the calling native thread to `rdi` and its interrupt handler to `rsi`, 0 for none. Both
-    /// return what they were. `Ok`, `Refused` (an address is not one of ring 3).
+    /// Sets the caller's exception and interrupt handlers. [Page](crate::libc::system_call::thread::thread_set_handlers)
     ThreadSetHandlers = 0x89,
-    /// Goes on with the [saved registers](crate::native_thread::Saved) of the calling native thread, and enables exceptions.
+    /// Ends a handler. [Page](crate::libc::system_call::thread::thread_return_from_exception)
     ThreadReturnFromException = 0x8a,
-    /// Returns the [saved registers](crate::native_thread::Saved) of the calling native thread: RAX in `rdi`, RCX in `rsi`, RDX in
-    /// `rdx`, RIP in `r10`, RFLAGS in `r8`.
+    /// Says what a handler has saved. [Page](crate::libc::system_call::thread::thread_get_saved)
     ThreadGetSaved = 0x8b,
-    /// Sets the [saved registers](crate::native_thread::Saved) of the calling native thread from `rdi`, `rsi`, `rdx`, `r10` and `r8`, as
-    /// [`ThreadGetSaved`](Call::ThreadGetSaved) returns them. `Ok`, `Refused` (RIP is not an address of ring 3).
+    /// Sets what a handler goes back to. [Page](crate::libc::system_call::thread::thread_set_saved)
     ThreadSetSaved = 0x8c,
-    /// [Redirects](crate::native_thread::Redirection) the calling native thread's `SYSCALL` instructions outside the `rsi` bytes from
-    /// `rdi` on to `rdx`, 0 for no redirection. `Ok`, `Refused` (an address is not one of ring 3).
+    /// Redirects the caller's `SYSCALL` instructions. [Page](crate::libc::system_call::thread::thread_redirect)
     ThreadRedirect = 0x8d,
 
-    /// Creates a Reference at `rdi`, linked to nothing. `Ok`, `NoMemory`.
+    /// Creates a Reference. [Page](crate::libc::system_call::reference::reference_create)
     ReferenceCreate = 0x90,
-    /// Destroys Reference `rdi`; its target is not affected.
+    /// Destroys a Reference. [Page](crate::libc::system_call::reference::reference_destroy)
     ReferenceDestroy = 0x91,
-    /// Moves Reference `rdi` to `rsi`.
+    /// Moves a Reference to another place. [Page](crate::libc::system_call::reference::reference_move)
     ReferenceMove = 0x92,
-    /// Makes Reference `rsi` link as `rdi` does: to the same object with the same rights (but `REVOKE`), badge and grant. Right
-    /// `COPY`, unless `rdi` links to nothing.
+    /// Makes a Reference link as another does. [Page](crate::libc::system_call::reference::reference_copy)
     ReferenceCopy = 0x96,
-    /// Returns in `rsi` the [`ObjectType`] of what Reference `rdi` links to, 0 if it links to nothing or is void; in `rdx` its
-    /// [`ReferenceRights`], 0 if it links to nothing. The badge is its server's business.
+    /// Says what a Reference links to. [Page](crate::libc::system_call::reference::reference_check)
     ReferenceCheck = 0x97,
-    /// [Copies](Call::ReferenceCopy) Reference `rdi` to `rsi` with those of its [`ReferenceRights`] that are in `rdx`, and with badge
-    /// `r10`, unless that is 0: then the badge stays. Rights `COPY` and, to set a badge, `BADGE`, which the result has no
-    /// more: a badge is set once. Only links to Ports have badges (`WrongType`). Both may be the same Reference.
+    /// Copies a Reference with fewer rights, or with a badge. [Page](crate::libc::system_call::reference::reference_restrict)
     ReferenceRestrict = 0x98,
-    /// [Copies](Call::ReferenceCopy) Reference `rdi` to `rsi` through a new grant, which is charged to the caller's Space and
-    /// derived from the grant of `rdi`, if that has one. `rsi` alone can revoke it (right `REVOKE`); copies of it cannot. Rights `COPY` and `GRANT`.
-    /// A grant ends when it is revoked, when the caller's Space is destroyed, or when nothing was made through it any more.
-    /// `Ok`, `NoMemory`, `InvalidDestination` (`rdi` is void), `Refused` (its grant is being revoked, or derived from a grant that was
-    /// derived from a grant, and so on, [`MAX_GRANT_DEPTH`] times).
+    /// Copies a Reference so that the copies can be revoked. [Page](crate::libc::system_call::reference::reference_grant)
     ReferenceGrant = 0x99,
-    /// Ends the grant through which Reference `rdi` links, and all that were derived from it. All References through them are void when
-    /// the call returns; `rdi` links to nothing. Right `REVOKE`. Takes time for each derived grant and each Mapping made
-    /// through them, not for the copies. After many it lets others run and is made again, so that it may be found half done. `Ok`, also if the grant has ended already.
+    /// Revokes what was granted. [Page](crate::libc::system_call::reference::reference_revoke)
     ReferenceRevoke = 0x9a,
 
-    /// Sends eight words to the Port of *reference* `rdi` (right `CALL`) and waits for the reply (idempotent: may be delivered more than once).
-    /// Words stand in RSI, RDX, R10, R8, R9, R12, R13, R14 both ways. Waits.
-    /// `Ok`, `InvalidDestination` (the Reference is void, or the server is gone that worked on the call).
+    /// Sends eight words to a Port and waits for the reply. [Page](crate::libc::system_call::ipc::ipc_call)
     IpcCall = 0xa0,
-    /// Sets bits `rsi` in the notification word of the Port of *reference* `rdi` (one-way; right `SEND`). Never waits; bits that
-    /// the server has not received yet are merged. `Ok`, `InvalidDestination` (the Reference is void).
+    /// Sends bits, one way. [Page](crate::libc::system_call::ipc::ipc_send)
     IpcSend = 0xa1,
-    /// Replies the eight words to the caller's present client, if there still is one.
-    /// `Ok`, `Disconnected` (there is none).
+    /// Replies to the present client. [Page](crate::libc::system_call::ipc::ipc_reply)
     IpcReply = 0xa2,
-    /// Waits on the Portset at `rdi` for a message until the time stamp counter reaches R15 (0: for ever). A client that has not been replied to is
-    /// disconnected. `Ok`: RDI is the badge of the Reference that the message came through, or else the [alias](Call::PortSetState) of the
-    /// Port, R15 the [`MessageKind`], and the eight words are the message. `TimedOut`. Waits.
+    /// Waits for a message at a Portset. [Page](crate::libc::system_call::ipc::ipc_wait_receive)
     IpcWaitReceive = 0xa3,
-    /// [`IpcReply`](Call::IpcReply), then [`IpcWaitReceive`](Call::IpcWaitReceive), in one: the main loop of a server. Waits.
+    /// Replies, then waits for a message at a Portset. [Page](crate::libc::system_call::ipc::ipc_reply_wait_receive)
     IpcReplyWaitReceive = 0xa4,
-
-    /// [`IpcCall`](Call::IpcCall) with References: sends the one at RBX (0: none; right `COPY`) along with the words, and has the one at RBP (0: none
-    /// is taken) link as the one that comes with the reply. What is sent is a [copy](Call::ReferenceCopy) of what RBX links to when the message is received:
-    /// nothing, if RBX was destroyed or is void then, or if the receiver takes none. Both addresses are checked before
-    /// anything is sent. R15 returns [`WITH_REFERENCE`] or 0. Waits. `Ok`, `InvalidDestination`.
+    /// `IpcCall` that sends and takes a Reference. [Page](crate::libc::system_call::ipc::ipc_call_with_reference)
     IpcCallWithReference = 0xa8,
-    /// [`IpcReplyWaitReceive`](Call::IpcReplyWaitReceive) with References: sends the one at RBX with the reply, takes one to RBP with the
-    /// next message, as [`IpcCallWithReference`](Call::IpcCallWithReference) does. R15 returns the [`MessageKind`] and, if a Reference came,
-    /// [`WITH_REFERENCE`]. Waits.
+    /// `IpcReplyWaitReceive` that sends and takes a Reference. [Page](crate::libc::system_call::ipc::ipc_reply_wait_receive_with_reference)
     IpcReplyWaitReceiveWithReference = 0xa9,
-    /// [`IpcWaitReceive`](Call::IpcWaitReceive) with a Reference: takes one to RBP. R15 as above. Waits.
+    /// `IpcWaitReceive` that takes a Reference. [Page](crate::libc::system_call::ipc::ipc_wait_receive_with_reference)
     IpcWaitReceiveWithReference = 0xaa,
-    /// [`IpcReply`](Call::IpcReply) with the Reference at RBX. `Ok`, `Disconnected`.
+    /// `IpcReply` that sends a Reference. [Page](crate::libc::system_call::ipc::ipc_reply_with_reference)
     IpcReplyWithReference = 0xab,
 
-    /// *Connects* to the Port of *reference* `rdi`, then *sends* as the [`Transfer`] at `rsi` says. The caller's present connection as
-    /// a client ends first. Steps, roles, results and restart of this and all calls below: see [`Transfer`]. Waits.
-    /// `Ok`, `ConnectInvalid`, `SendDisconnected`, `Alerted`.
+    /// *Connect*, *send* as a client. [Page](crate::libc::system_call::connection::client_connect_send)
     ClientConnectSend = 0xb0,
-    /// *Connect*, *send*, *over*, *receive*: a whole remote procedure call. Registers as for
-    /// [`ClientConnectSend`](Call::ClientConnectSend). Waits.
-    /// `Ok` or `ReceiveDisconnected` (the server's reply is complete), `MoreData`, `MoreReferences` (it goes on: receive again),
-    /// `ConnectInvalid`, `SendDisconnected`, `OverDisconnected`, `Alerted`.
+    /// *Connect*, *send*, *over*, *receive* as a client. [Page](crate::libc::system_call::connection::client_connect_send_over_receive)
     ClientConnectSendOverReceive = 0xb1,
-    /// *Sends* as the [`Transfer`] at `rsi` says. Waits. `Ok`, `SendDisconnected`, `Alerted`.
+    /// *Send* as a client. [Page](crate::libc::system_call::connection::client_send)
     ClientSend = 0xb2,
-    /// *Send*, *over*, *receive*; [`Transfer`] `rsi`. Waits. The results of all three.
+    /// *Send*, *over*, *receive* as a client. [Page](crate::libc::system_call::connection::client_send_over_receive)
     ClientSendOverReceive = 0xb3,
-    /// *Over*, *receive*; [`Transfer`] `rsi`. Waits. The results of both.
+    /// *Over*, *receive* as a client. [Page](crate::libc::system_call::connection::client_over_receive)
     ClientOverReceive = 0xb4,
-    /// *Receives* as the [`Transfer`] at `rsi` says. Waits.
-    /// `Ok`, `MoreData`, `MoreReferences`, `ReceiveDisconnected`, `Alerted`.
+    /// *Receive* as a client. [Page](crate::libc::system_call::connection::client_receive)
     ClientReceive = 0xb5,
-    /// *Ack*, *send*; [`Transfer`] `rsi`. Waits. `Ok`, `AckDisconnected`, `SendDisconnected`, `Alerted`.
+    /// *Ack*, *send* as a client. [Page](crate::libc::system_call::connection::client_ack_send)
     ClientAckSend = 0xb6,
-    /// *Ack*, *send*, *over*, *receive*; [`Transfer`] `rsi`. Waits. The results of all.
+    /// *Ack*, *send*, *over*, *receive* as a client. [Page](crate::libc::system_call::connection::client_ack_send_over_receive)
     ClientAckSendOverReceive = 0xb7,
-    /// Ends the connection, whatever the peer does. Never waits. `Ok`, `Disconnected` (there is none).
+    /// Ends the caller's connection as a client. [Page](crate::libc::system_call::connection::client_disconnect)
     ClientDisconnect = 0xb8,
-    /// Alerts the peer. Never waits. `Ok`, `Disconnected` (there is no connection).
+    /// Alerts the peer of the caller's connection as a client. [Page](crate::libc::system_call::connection::client_alert)
     ClientAlert = 0xb9,
-    /// Writes the [`ConnectionState`] of Thread `rdi`'s end on [`Side`] `rsi` to `rdx`, and points Reference `r10` (0: none) at its
-    /// peer. `Ok`, `NotFound` (there is no connection; the state is written).
+    /// Says what a Thread's end of a connection is. [Page](crate::libc::system_call::connection::thread_get_connection)
     ThreadGetConnection = 0xbd,
-    /// Moves the end on [`Side`] `rdx` of Thread `rdi` to Thread `rsi`, with its role and alert; the peer does not notice. A call that either makes
-    /// on it is interrupted, and repeated from where it stood. So a stopped thread keeps its connection while it is destroyed and recreated, or
-    /// one thread takes part in several. `Ok`, `NotFound` (`rdi` has no such connection), `Refused` (`rsi` has one already).
+    /// Moves a Thread's end of a connection to another. [Page](crate::libc::system_call::connection::thread_move_connection)
     ThreadMoveConnection = 0xbe,
-    /// Makes a connection between client Thread `rdi` and server Thread `rsi`, whose sender is [`Side`] `rdx`; bits 0 and 1 of `r10` say
-    /// whether client and server are alerted: how a connection with both ends is restored. `Ok`, `Refused` (one of them has a connection on that side, or
-    /// they are the same thread).
+    /// Connects two Threads. [Page](crate::libc::system_call::connection::thread_connect)
     ThreadConnect = 0xbf,
 
-    /// As [`ClientSend`](Call::ClientSend), for the caller's connection as a server.
+    /// *Send* as a server. [Page](crate::libc::system_call::connection::server_send)
     ServerSend = 0xc2,
-    /// As [`ClientSendOverReceive`](Call::ClientSendOverReceive), as a server.
+    /// *Send*, *over*, *receive* as a server. [Page](crate::libc::system_call::connection::server_send_over_receive)
     ServerSendOverReceive = 0xc3,
-    /// As [`ClientOverReceive`](Call::ClientOverReceive), as a server.
+    /// *Over*, *receive* as a server. [Page](crate::libc::system_call::connection::server_over_receive)
     ServerOverReceive = 0xc4,
-    /// As [`ClientReceive`](Call::ClientReceive), as a server.
+    /// *Receive* as a server. [Page](crate::libc::system_call::connection::server_receive)
     ServerReceive = 0xc5,
-    /// As [`ClientAckSend`](Call::ClientAckSend), as a server.
+    /// *Ack*, *send* as a server. [Page](crate::libc::system_call::connection::server_ack_send)
     ServerAckSend = 0xc6,
-    /// As [`ClientAckSendOverReceive`](Call::ClientAckSendOverReceive), as a server.
+    /// *Ack*, *send*, *over*, *receive* as a server. [Page](crate::libc::system_call::connection::server_ack_send_over_receive)
     ServerAckSendOverReceive = 0xc7,
-    /// As [`ClientDisconnect`](Call::ClientDisconnect), as a server.
+    /// Ends the caller's connection as a server. [Page](crate::libc::system_call::connection::server_disconnect)
     ServerDisconnect = 0xc8,
-    /// As [`ClientAlert`](Call::ClientAlert), as a server.
+    /// Alerts the peer of the caller's connection as a server. [Page](crate::libc::system_call::connection::server_alert)
     ServerAlert = 0xc9,
-    /// *Waits* on the Portset at `rdi` until the time stamp counter reaches R15 (0: for ever); its connection as a server, and a client that has not been
-    /// replied to, are disconnected. A client that connects is *received* from as the [`Transfer`] at `rsi` says: RDI is the alias of the Port, R15 is
-    /// [`MessageKind::Connection`], and the status that of the *receive*. Any other message ends the call as it ends
-    /// [`IpcWaitReceive`](Call::IpcWaitReceive). Waits.
+    /// *Wait*, *receive* as a server. [Page](crate::libc::system_call::connection::server_wait_receive)
     ServerWaitReceive = 0xca,
-    /// *Sends* as the [`Transfer`] at `rsi` says, then [`ServerWaitReceive`](Call::ServerWaitReceive) with the same registers. Waits.
+    /// *Send*, *wait*, *receive* as a server. [Page](crate::libc::system_call::connection::server_send_wait_receive)
     ServerSendWaitReceive = 0xcb,
-    /// *Ack*, *send*, then [`ServerWaitReceive`](Call::ServerWaitReceive) with the same registers: the main loop of a server of long messages. Waits.
+    /// *Ack*, *send*, *wait*, *receive* as a server. [Page](crate::libc::system_call::connection::server_ack_send_wait_receive)
     ServerAckSendWaitReceive = 0xcc,
-    /// Donates the CPU to Thread `rdi` (with the right to read; not the caller), and waits meanwhile. See [`scheduling`](crate::scheduling).
-    ///
-    /// The donation lasts until the time stamp counter reaches `rsi` (0: no limit), until what [`Sensitivity`] `rdx` says, and until
-    /// a message arrives at the Portset at `r10` (0: none), which is received as by [`IpcWaitReceive`](Call::IpcWaitReceive). If
-    /// there is a message already, it is received and nothing is donated. If the time that the caller itself runs on ends before, the target loses
-    /// the CPU as well, and has it back when the caller would.
-    ///
-    /// *Results*: `Ok`: a message, in the registers that [`IpcWaitReceive`](Call::IpcWaitReceive) names. All others return in `rsi` the
-    /// [word](Call::ThreadSetScheduler) of the thread that had the time last, and in `rdx` for how many ticks it has had donated time in all:
-    /// `TimedOut`; `Blocked` (it cannot run, nor anybody whom it waits for; only with [`Sensitivity::Block`]); `Yielded` (it gave the rest back);
-    /// `NotFound` (it was destroyed); `Disconnected` (somebody else donates to it now); `InvalidDestination` (the Portset was destroyed). Without effect, and
-    /// with nothing returned: `Circular` (the target waits for the caller, directly or not, or for more than 128 threads
-    /// one after the other), `Refused` (another thread donates with the Portset at present).
-    ///
-    /// With `rdi` 0 it gives the caller's own time back instead: to its donor, or to the others that have time from the root. `Ok`.
-    ///
-    /// *Misuse*: `CurrentThread`, `BadArgument` (no such sensitivity). *Restart*: waits; the target goes on without the donation when the
-    /// caller is stopped and set to something else.
+
+    /// Donates CPU time to a Thread, and waits meanwhile. [Page](crate::libc::system_call::scheduling::thread_schedule)
     ThreadSchedule = 0xd0,
-    /// Makes Port *reference* `rsi` the scheduler of Thread `rdi` (with the right to write; the caller too), known to it by the word `rdx`: whenever
-    /// the thread could run and nobody donates to it, the Port has a [`Wakeup`](MessageKind::Wakeup) message with the word. With 0
-    /// for `rsi` the thread runs on donated time only. Either way it has no time from the root any more, nor can it ever have again. Never waits. `Ok`.
+    /// Has a Thread scheduled by whoever serves a Port. [Page](crate::libc::system_call::scheduling::thread_set_scheduler)
     ThreadSetScheduler = 0xd1,
-    /// Returns in `rdi` where Thread `rdi` (with the right to read; the caller too) has its time from ([`TimeSource`](crate::scheduling::TimeSource)), in `rsi` the word by which its
-    /// scheduler knows it, in `rdx` for how many ticks it has had donated time in all, and points *reference* `rsi` (0: none) at the
-    /// scheduler's Port. `Ok`.
+    /// Says where a Thread has its time from. [Page](crate::libc::system_call::scheduling::thread_get_scheduler)
     ThreadGetScheduler = 0xd2,
 }

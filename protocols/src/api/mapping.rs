@@ -4,17 +4,31 @@
 use super::*;
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
-/// State of a Mapping.
+/// State of a Mapping: which part of its Region it shows, and where.
+///
+/// [`mapping_get_state`](crate::libc::system_call::mapping_get_state) reads it, [`mapping_set_state`](crate::libc::system_call::mapping_set_state) sets it. Its links,
+/// to a Region and a Space, are References beside it.
+///
+#[doc = example!("mapping_state")]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
 #[repr(C)]
 pub struct MappingState {
-    /// Where in the Region it begins; a multiple of the page size.
+    /// Where in the Region it begins, in bytes.
+    ///
+    /// *Checked*: a multiple of the page size; `offset + size` is at most 2^48. What lies behind the Region's end shows nothing.
     pub offset: u64,
-    /// Where in the Space it appears; a multiple of the page size.
+    /// The address in the Space at which it appears.
+    ///
+    /// *Checked*: a multiple of the page size; `start + size` is at most 2^48, and in a native Space at most the
+    /// [end of user addresses](crate::native_thread::USER_END).
     pub start: u64,
-    /// Length in bytes; a multiple of the page size.
+    /// Length in bytes.
+    ///
+    /// *Checked*: a multiple of the page size, and not 0. Of a Mapping that was never set it is 0.
     pub size: u64,
     /// [`Rights`] wanted. What counts is the AND of the whole chain.
+    ///
+    /// *Checked*: there are such rights.
     pub rights: u64,
 }
 

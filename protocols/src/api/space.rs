@@ -12,15 +12,20 @@ pub enum SpaceKind {
     Machine = 1,
 }
 
-/// State of a Space.
+/// State of a Space: what it is, and the kernel memory that it may use.
+///
+/// [`space_get_state`](crate::libc::system_call::space_get_state) reads it. No call sets it: kind and allowance are given to
+/// [`space_create`](crate::libc::system_call::space_create), what it uses is counted. Its keeper is a Reference beside it.
+///
+#[doc = example!("space_state")]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
 #[repr(C)]
 pub struct SpaceState {
     /// [`SpaceKind`].
     pub kind: u64,
-    /// Kernel memory that the Space may use, in frames of 4 KiB.
+    /// Kernel memory that the Space may use, in frames of 4 KiB. Never more than its creator's Space has passed on to it.
     pub allowance: u64,
-    /// Kernel memory that it uses or has passed on, in frames.
+    /// Kernel memory that it uses for its own tables and objects, or has passed on to other Spaces, in frames of 4 KiB, rounded up.
     pub used: u64,
 }
 

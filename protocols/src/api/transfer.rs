@@ -47,7 +47,12 @@
 
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
-/// What a call on a connection sends and receives.
+/// What a call on a connection sends and receives. What the calls do with it is said in the
+/// [module](self).
+///
+/// Calls read it and advance it in place; no call sets it otherwise. It lies at a multiple of 64.
+///
+#[doc = example!("transfer")]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
 #[repr(C, align(64))]
 pub struct Transfer {
@@ -102,13 +107,20 @@ impl Side {
     }
 }
 
-/// A thread's end of a connection, exported.
+/// State of a thread's end of a connection.
+///
+/// [`thread_get_connection`](crate::libc::system_call::connection::thread_get_connection) reads it,
+/// [`thread_connect`](crate::libc::system_call::connection::thread_connect) sets it for both ends,
+/// [`thread_move_connection`](crate::libc::system_call::connection::thread_move_connection) moves it to another thread. The peer is a Reference
+/// beside it; what the thread was doing on the connection stands in its registers, and in the [`Transfer`] in its memory.
+///
+#[doc = example!("connection_state")]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
 #[repr(C)]
 pub struct ConnectionState {
-    /// 1 if there is a connection.
+    /// 1 if there is a connection, else 0; then `sends` is 0 as well.
     pub connected: u64,
-    /// 1 if the thread is the sender.
+    /// 1 if the thread is the sender, 0 if it is the receiver. Of the peer it is the other way round.
     pub sends: u64,
     /// 1 if it has been alerted and does not know yet.
     pub alerted: u64,

@@ -11,6 +11,7 @@
 //! | [`schedule`] | schedulers: dividing CPU time between threads | no |
 //! | [`image`] | what an ELF file asks for | no |
 //! | [`child`] | building and ending native children | no |
+//! | [`peer`] | a thread that makes the calls that it is told, for examples and tests | no |
 //! | [`micro_guest`] | memory and state of a guest of a few instructions | no |
 //!
 //! **What makes sharing memory safe.** Rust assumes that nothing changes memory behind a reference. A nester's
@@ -24,6 +25,7 @@ pub mod image;
 pub mod memory;
 pub mod micro_guest;
 pub mod objects;
+pub mod peer;
 pub mod place;
 pub mod schedule;
 pub mod server;
@@ -33,6 +35,7 @@ pub use child::NativeChild;
 pub use connection::Exchange;
 pub use memory::Memory;
 pub use objects::{Device, Grant, Mapping, Port, Portset, Reference, Region, Space, Thread, WatchedPort};
+pub use peer::Peer;
 pub use server::{Event, Server};
 pub use sync::{Condition, Mutex};
 

@@ -1,34 +1,73 @@
-//! Calls on Mappings.
+//! Mappings import part of a [Region](super::region) into a [Space](super::space). All that a Space shows comes through them.
+//! Programs use [`libnest::Mapping`](crate::libnest::Mapping).
+//!
+//! What an access may do is the AND of the rights of every Mapping and Region on the way down to memory, and of the Reference by which each
+//! Mapping names its Region.
 #![allow(unsafe_code)]
 
 use super::{Result, address, address_mut, done, raw};
 use crate::api::{Call, MappingState};
+#[cfg(doc)]
+use crate::{
+    api::{ReferenceRights, Status},
+    exception::Misuse,
+};
 
-/// [`Call::MappingCreate`].
-#[inline]
-pub fn mapping_create(mapping: u64) -> Result<()> {
-    done(Call::MappingCreate, [mapping, 0, 0, 0, 0])
-}
+create!(
+    MappingCreate,
+    mapping_create(mapping),
+    "mapping_create",
+    "Mapping",
+    "It shows nothing, nowhere, until [`mapping_set_state`] says more."
+);
 
-/// [`Call::MappingDestroy`]. What came through it must no longer be in use: an access afterwards is an exception.
-#[inline]
-pub fn mapping_destroy(mapping: u64) -> Result<()> {
-    done(Call::MappingDestroy, [mapping, 0, 0, 0, 0])
-}
+destroy!(
+    MappingDestroy,
+    mapping_destroy(mapping),
+    "mapping_destroy",
+    "Mapping",
+    "What came through it is no longer accessible, at once: an access is an exception.",
+    "Linear in what was derived from it: the pages and Mappings of all Spaces that showed it. Where that is more than can be counted, \
+     the tables of those Spaces are emptied as a whole."
+);
 
-/// [`Call::MappingMove`].
-#[inline]
-pub fn mapping_move(mapping: u64, new: u64) -> Result<()> {
-    done(Call::MappingMove, [mapping, new, 0, 0, 0])
-}
+relocate!(MappingMove, mapping_move(mapping), "mapping_move", "Mapping", "What it shows stays accessible.");
 
-/// [`Call::MappingReference`].
-#[inline]
-pub fn mapping_reference(mapping: u64, reference: u64) -> Result<()> {
-    done(Call::MappingReference, [mapping, reference, 0, 0, 0])
-}
+refer!(
+    MappingReference,
+    mapping_reference(mapping),
+    "mapping_reference",
+    "Mapping",
+    "No call takes it yet: it shares nothing by itself."
+);
 
-/// [`Call::MappingGetState`]; References of 0 are not asked for.
+/// Says what a Mapping shows, where, and of which Region in which Space.
+///
+/// # Arguments
+///
+/// | register | argument | rights |
+/// |---|---|---|
+/// | `rdi` | the Mapping | read |
+/// | `rsi` | where its [`MappingState`] goes; 0: it is not asked for | write |
+/// | `rdx` | a Reference to be pointed at its Region; 0: that is not asked for | write |
+/// | `r10` | a Reference to be pointed at the Space in which it appears; 0: that is not asked for | write |
+///
+/// # Results
+///
+/// * [`Ok`](Status::Ok)
+///
+#[doc = misuse!("")]
+/// # Effects
+///
+/// Each Reference links as the one did by which the Mapping was [set](mapping_set_state): with its rights, badge and grant. It links to
+/// nothing where the Mapping does, or where that link is void.
+///
+#[doc = never_waits!()]
+/// # Cost
+///
+/// Constant.
+///
+#[doc = example!("mapping_get_state")]
 #[inline]
 pub fn mapping_get_state(mapping: u64, region: u64, space: u64) -> Result<MappingState> {
     let mut state = MappingState::default();
@@ -37,10 +76,49 @@ pub fn mapping_get_state(mapping: u64, region: u64, space: u64) -> Result<Mappin
     Ok(state)
 }
 
-/// [`Call::MappingSetState`].
+/// Sets what a Mapping shows, where, and of which Region in which Space.
+///
+/// # Arguments
+///
+/// | register | argument | rights |
+/// |---|---|---|
+/// | `rdi` | the Mapping | write |
+/// | `rsi` | its [`MappingState`]; 0: as it is, which must have been set before | read |
+/// | `rdx` | a Reference to the Region, with any rights; 0: as it is | read |
+/// | `r10` | a Reference to the Space in which it appears, right [`MAP`](ReferenceRights::MAP); 0: as it is | read |
+///
+/// # Results
+///
+/// * [`Ok`](Status::Ok)
+/// * [`Overlap`](Status::Overlap): another Mapping of the Space appears there
+/// * [`Circular`](Status::Circular): the Space would show part of itself, directly or not
+/// * [`NoMemory`](Status::NoMemory): the kernel has no memory left
+/// * [`InvalidDestination`](Status::InvalidDestination): a Reference is void
+///
+/// But for `Ok`, nothing was changed.
+///
+#[doc = misuse!(
+    ": also if offset, start or size is not a multiple of the page size, if a Reference links to another type or lacks the right; \
+     [`NullReference`](Misuse::NullReference); [`BadArgument`](Misuse::BadArgument): the size is 0, an end lies above 2^48, or above the \
+     [end](crate::native_thread::USER_END) of what a native Space can show, or there are no such rights"
+)]
+/// # Effects
+///
+/// What came through it before is no longer accessible, at once; what comes through it now is found as it is accessed. The Mapping has at
+/// most the [memory rights](ReferenceRights::memory) of the Reference to its Region, for as long as it shows that Region; it shows nothing any
+/// more once that Reference's grant is revoked.
+///
+#[doc = never_waits!()]
+/// # Cost
+///
+/// As [`mapping_destroy`] for what it showed before; for what it shows now logarithmic in the Mappings of the Space and, where Spaces
+/// show parts of each other in a new order, linear in those above.
 ///
 /// # Safety
+///
 /// The Space of the Mapping must not be the caller's own, or nothing in it may depend on what the Mapping covers.
+///
+#[doc = example!("mapping_set_state")]
 #[inline]
 pub unsafe fn mapping_set_state(mapping: u64, state: &MappingState, region: u64, space: u64) -> Result<()> {
     // SAFETY: `state` is only read; the rest is the caller's promise.

@@ -1,34 +1,72 @@
-//! Calls on Regions.
+//! Regions export part of a [Space](super::space), for [Mappings](super::mapping) to import. Programs use
+//! [`libnest::Region`](crate::libnest::Region).
+//!
+//! A Region has a **keeper**, if it is given one: a Port at which a [`MemoryFault`](crate::exception::MemoryFault) arrives whenever somebody wants memory
+//! that the Region's own Space does not have. And it is where a parent finds the objects in the memory that it has lent.
 #![allow(unsafe_code)]
 
 use super::{Result, address, address_mut, done, object_type, on_objects, raw};
 use crate::api::{Call, ObjectType, RegionState, Rights, Status};
+#[cfg(doc)]
+use crate::{
+    api::{OBJECT_SIZE, ReferenceRights},
+    exception::Misuse,
+};
 
-/// [`Call::RegionCreate`].
-#[inline]
-pub fn region_create(region: u64) -> Result<()> {
-    done(Call::RegionCreate, [region, 0, 0, 0, 0])
-}
+create!(
+    RegionCreate,
+    region_create(region),
+    "region_create",
+    "Region",
+    "It exports nothing until [`region_set_state`] says more."
+);
 
-/// [`Call::RegionDestroy`].
-#[inline]
-pub fn region_destroy(region: u64) -> Result<()> {
-    done(Call::RegionDestroy, [region, 0, 0, 0, 0])
-}
+destroy!(
+    RegionDestroy,
+    region_destroy(region),
+    "region_destroy",
+    "Region",
+    "What came through Mappings of it is no longer accessible, at once. The Mappings remain, and show nothing.",
+    "As [`mapping_destroy`](super::mapping_destroy), for each Mapping of it."
+);
 
-/// [`Call::RegionMove`].
-#[inline]
-pub fn region_move(region: u64, new: u64) -> Result<()> {
-    done(Call::RegionMove, [region, new, 0, 0, 0])
-}
+relocate!(RegionMove, region_move(region), "region_move", "Region", "Mappings of it stay as they are.");
 
-/// [`Call::RegionReference`].
-#[inline]
-pub fn region_reference(region: u64, reference: u64) -> Result<()> {
-    done(Call::RegionReference, [region, reference, 0, 0, 0])
-}
+refer!(
+    RegionReference,
+    region_reference(region),
+    "region_reference",
+    "Region",
+    "Whoever has it can map the Region ([`mapping_set_state`](super::mapping_set_state))."
+);
 
-/// [`Call::RegionGetState`]; References of 0 are not asked for.
+/// Says what a Region exports, of which Space, and who keeps it.
+///
+/// # Arguments
+///
+/// | register | argument | rights |
+/// |---|---|---|
+/// | `rdi` | the Region | read |
+/// | `rsi` | where its [`RegionState`] goes; 0: it is not asked for | write |
+/// | `rdx` | a Reference to be pointed at the Space that it exports; 0: that is not asked for | write |
+/// | `r10` | a Reference to be pointed at its keeper Port; 0: that is not asked for | write |
+///
+/// # Results
+///
+/// * [`Ok`](Status::Ok): `r8` returns how many References link to the Region
+///
+#[doc = misuse!("")]
+/// # Effects
+///
+/// Each Reference links as the one did by which the Region was [set](region_set_state), or to nothing. The Space of a Region that was set
+/// without a Reference to one is linked with the rights [`EXPORT`](ReferenceRights::EXPORT) and [`COPY`](ReferenceRights::COPY).
+///
+#[doc = never_waits!()]
+/// # Cost
+///
+/// Constant.
+///
+#[doc = example!("region_get_state")]
 #[inline]
 pub fn region_get_state(region: u64, space: u64, keeper: u64) -> Result<RegionState> {
     let mut state = RegionState::default();
@@ -37,23 +75,110 @@ pub fn region_get_state(region: u64, space: u64, keeper: u64) -> Result<RegionSt
     Ok(state)
 }
 
-/// [`Call::RegionSetState`].
+/// Sets what a Region exports, of which Space, and who keeps it.
+///
+/// # Arguments
+///
+/// | register | argument | rights |
+/// |---|---|---|
+/// | `rdi` | the Region | write |
+/// | `rsi` | its [`RegionState`]; 0: as it is, which must have been set before | read |
+/// | `rdx` | a Reference to the Space that it exports, right [`EXPORT`](ReferenceRights::EXPORT); 0: as it is, at first the caller's own | read |
+/// | `r10` | a Reference to its keeper Port, right [`CALL`](ReferenceRights::CALL); 0: as it is, at first none | read |
+///
+/// # Results
+///
+/// * [`Ok`](Status::Ok)
+/// * [`Circular`](Status::Circular): a Space that has Mappings of it would show part of itself
+/// * [`InvalidDestination`](Status::InvalidDestination): a Reference is void
+///
+/// But for `Ok`, nothing was changed.
+///
+#[doc = misuse!(
+    ": also if start or size is not a multiple of the page size, if a Reference links to another type or lacks the right; \
+     [`NullReference`](Misuse::NullReference); [`BadArgument`](Misuse::BadArgument): the size is 0, the end lies above 2^48, or there are no \
+     such rights"
+)]
+/// # Effects
+///
+/// What Mappings of it showed before is no longer accessible, at once; what they show now is found as it is accessed. A keeper is none any
+/// more once the grant of its Reference is revoked.
+///
+#[doc = never_waits!()]
+/// # Cost
+///
+/// As [`region_destroy`] for what it exported before, and linear in the Mappings of it.
 ///
 /// # Safety
+///
 /// Memory that the Region exports with the right to write must be memory of which Rust holds no references.
+///
+#[doc = example!("region_set_state")]
 #[inline]
 pub unsafe fn region_set_state(region: u64, state: &RegionState, space: u64, keeper: u64) -> Result<()> {
     // SAFETY: `state` is only read; the rest is the caller's promise.
     unsafe { raw(Call::RegionSetState as u64, [region, address(state), space, keeper, 0]) }.ok().map(|_| ())
 }
 
-/// [`Call::RegionProtect`].
+/// Limits everything that is derived from a Region, at once; relaxes the limit too.
+///
+/// # Arguments
+///
+/// | register | argument | rights |
+/// |---|---|---|
+/// | `rdi` | the Region | write |
+/// | `rsi` | the [`Rights`] that it exports from now on | |
+///
+/// # Results
+///
+/// * [`Ok`](Status::Ok)
+///
+#[doc = misuse!("; [`BadArgument`](Misuse::BadArgument): there are no such rights")]
+/// # Effects
+///
+/// The `rights` of its [`RegionState`] are these. Rights that were taken away are gone in all Spaces when the call returns.
+///
+#[doc = never_waits!()]
+/// # Cost
+///
+/// As [`region_destroy`], if a right is taken away; else constant.
+///
+#[doc = example!("region_protect")]
 #[inline]
 pub fn region_protect(region: u64, rights: Rights) -> Result<()> {
     done(Call::RegionProtect, [region, rights.bits(), 0, 0, 0])
 }
 
-/// [`Call::RegionSearch`]: offset and type of the first object at or after `offset`, `None` if there is none.
+/// Finds the first object in the memory that a Region exports, at or after an offset. `None` if there is none.
+///
+/// # Arguments
+///
+/// | register | argument | rights |
+/// |---|---|---|
+/// | `rdi` | the Region | read |
+/// | `rsi` | the offset in it from which on to look | |
+///
+/// # Results
+///
+/// * [`Ok`](Status::Ok): `rsi` is the object's offset, `rdx` its [`ObjectType`]. Look on at `rsi` + [`OBJECT_SIZE`]
+/// * [`NotFound`](Status::NotFound): there is none
+///
+#[doc = misuse!("")]
+/// # Effects
+///
+/// None. It finds the objects of everybody who can create some in that memory, whatever rights the Region exports.
+///
+/// # Restart
+///
+/// Never waits. After 256 steps (a page without memory, or a stretch with memory but no object) it lets others run and is made again; RSI
+/// says meanwhile from where on.
+///
+/// # Cost
+///
+/// Linear in the pages without memory and the stretches of memory up to the object; others run in between. A stretch is searched in
+/// constant time.
+///
+#[doc = example!("region_search")]
 #[inline]
 pub fn region_search(region: u64, offset: u64) -> Result<Option<(u64, ObjectType)>> {
     match on_objects(Call::RegionSearch, [region, offset, 0, 0, 0]).ok() {

@@ -1,4 +1,5 @@
-//! Calls that pass CPU time on.
+//! CPU time is passed on from thread to thread: schedulers are ordinary threads. What a donation is, and what a scheduler hears, is
+//! said in [`scheduling`](crate::scheduling). Programs use [`libnest::schedule`](crate::libnest::schedule).
 #![allow(unsafe_code)]
 
 use core::arch::asm;
@@ -8,8 +9,10 @@ use zerocopy::try_transmute;
 use super::{Received, Result, check, done, on_objects};
 use crate::api::{Call, MessageKind, Sensitivity, Status};
 use crate::scheduling::TimeSource;
+#[cfg(doc)]
+use crate::{api::ReferenceRights, exception::Misuse};
 
-/// How [`Call::ThreadSchedule`] ended.
+/// How [`thread_schedule`] ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Scheduled {
     /// A message was received.
@@ -25,8 +28,53 @@ pub enum Scheduled {
     },
 }
 
-/// [`Call::ThreadSchedule`]: donates to `thread` until `deadline` (0: no limit), until what `sensitivity` says, and until there is a message at
-/// `portset` (0: none).
+/// Donates the CPU to a thread, and waits meanwhile.
+///
+/// # Arguments
+///
+/// | register | argument | rights |
+/// |---|---|---|
+/// | `rdi` | the Thread, not the caller; 0: nobody, the caller gives its own time [back](thread_yield) | read |
+/// | `rsi` | the time stamp counter value until which the donation lasts; 0: no limit | |
+/// | `rdx` | what else ends it: a [`Sensitivity`] | |
+/// | `r10` | a Portset, at which a message ends it; 0: none | read |
+///
+/// # Results
+///
+/// * [`Ok`](Status::Ok): a message, in the registers that [`ipc_wait_receive`](super::ipc_wait_receive) names; or the caller's time was given
+///   back
+///
+/// These return in `rsi` the [word](thread_set_scheduler) of the thread that had the time last, and in `rdx` for how many ticks it has had donated
+/// time in all:
+///
+/// * [`TimedOut`](Status::TimedOut): the time is over
+/// * [`Blocked`](Status::Blocked): it cannot run, nor anybody whom it waits for; only with [`Sensitivity::Block`]
+/// * [`Yielded`](Status::Yielded): it gave the rest back
+/// * [`NotFound`](Status::NotFound): it was destroyed
+/// * [`Disconnected`](Status::Disconnected): somebody else donates to it now
+/// * [`InvalidDestination`](Status::InvalidDestination): the Portset was destroyed
+///
+/// These are without effect, and return nothing:
+///
+/// * [`Circular`](Status::Circular): the target waits for the caller, directly or not, or for more than 128 threads one after the other
+/// * [`Refused`](Status::Refused): another thread donates with the Portset at present
+///
+#[doc = misuse!("; [`CurrentThread`](Misuse::CurrentThread): the target is the caller; [`BadArgument`](Misuse::BadArgument): no such sensitivity")]
+/// # Effects
+///
+/// If there is a message already, it is received and nothing is donated. A client of the caller's that has not been replied to is disconnected
+/// where a Portset is given. If the time that the caller itself runs on ends before, the target loses the CPU as well, and has it back when
+/// the caller would.
+///
+/// # Restart
+///
+/// Waits. The target goes on without the donation when the caller is stopped; the call is made again when it goes on.
+///
+/// # Cost
+///
+/// Linear in the threads that wait for each other, of which there are 128 at most; the deadline is put among the others in logarithmic time.
+///
+#[doc = example!("thread_schedule")]
 #[inline]
 pub fn thread_schedule(thread: u64, deadline: u64, sensitivity: Sensitivity, portset: u64) -> Scheduled {
     let mut status = Call::ThreadSchedule as u64;
@@ -63,20 +111,69 @@ pub fn thread_schedule(thread: u64, deadline: u64, sensitivity: Sensitivity, por
     }
 }
 
-/// [`Call::ThreadSchedule`] of no thread: gives the caller's own time back.
+/// [`thread_schedule`] of no thread: gives the caller's own time back, to its donor, or to the others that have time from the root.
 #[inline]
 pub fn thread_yield() {
     on_objects(Call::ThreadSchedule, [0; 5]);
 }
 
-/// [`Call::ThreadSetScheduler`]; with 0 for `scheduler` the thread has donated time only.
+/// Has a thread scheduled by whoever serves a Port, or by whoever donates time.
+///
+/// # Arguments
+///
+/// | register | argument | rights |
+/// |---|---|---|
+/// | `rdi` | the Thread; the caller too | write |
+/// | `rsi` | a Reference to its scheduler's Port, right [`CALL`](ReferenceRights::CALL); 0: none | read |
+/// | `rdx` | the word by which the scheduler knows it | |
+///
+/// # Results
+///
+/// * [`Ok`](Status::Ok)
+/// * [`InvalidDestination`](Status::InvalidDestination): the Reference is void; nothing was changed
+///
+#[doc = misuse!(": also if the Reference links to another type or lacks the right; [`NullReference`](Misuse::NullReference)")]
+/// # Effects
+///
+/// Whenever the thread could run and nobody donates to it, the Port has a [`Wakeup`](MessageKind::Wakeup) message with the word. Without a
+/// scheduler it runs on donated time only. Either way it has no time from the root any more, nor can it ever have again.
+///
+#[doc = never_waits!()]
+/// # Cost
+///
+/// Constant.
+///
+#[doc = example!("thread_set_scheduler")]
 #[inline]
 pub fn thread_set_scheduler(thread: u64, scheduler: u64, value: u64) -> Result<()> {
     done(Call::ThreadSetScheduler, [thread, scheduler, value, 0, 0])
 }
 
-/// [`Call::ThreadGetScheduler`]: where the thread has its time from, the word by which its scheduler knows it, and for how many ticks it has
-/// had donated time. Points Reference `scheduler` (0: none) at the Port.
+/// Says where a thread has its time from, by which word its scheduler knows it, and for how many ticks it has had donated time.
+///
+/// # Arguments
+///
+/// | register | argument | rights |
+/// |---|---|---|
+/// | `rdi` | the Thread; the caller too | read |
+/// | `rsi` | a Reference to be pointed at its scheduler's Port; 0: that is not asked for | write |
+///
+/// # Results
+///
+/// * [`Ok`](Status::Ok): `rdi` is its [`TimeSource`], `rsi` the word, `rdx` for how many ticks of the time stamp counter it has had donated
+///   time in all
+///
+#[doc = misuse!("")]
+/// # Effects
+///
+/// The Reference links as the one did by which the scheduler was [set](thread_set_scheduler), or to nothing.
+///
+#[doc = never_waits!()]
+/// # Cost
+///
+/// Constant.
+///
+#[doc = example!("thread_get_scheduler")]
 #[inline]
 pub fn thread_get_scheduler(thread: u64, scheduler: u64) -> Result<(TimeSource, u64, u64)> {
     let returned = on_objects(Call::ThreadGetScheduler, [thread, scheduler, 0, 0, 0]).ok()?;

@@ -1,0 +1,16 @@
+use protocols::api::Call;
+use protocols::libc::system_call::connection::client_disconnect;
+use protocols::libnest::{Exchange, Peer, Result, Status};
+
+pub fn example() -> Result<()> {
+    let mut peer = Peer::new()?;
+    let (portset, port) = peer.serves(5)?;
+    let request = peer.transfer(b"", 8)?;
+    peer.begin(&[(Call::ServerWaitReceive, &[portset, request])])?;
+
+    assert_eq!(port.connect_send(&mut Exchange::new().send(b"hello")), Status::Ok);
+    client_disconnect()?;
+    assert!(peer.finish()?[0].is(Status::ReceiveDisconnected));
+    assert_eq!(peer.received(request, 0)?, *b"hello");
+    Ok(())
+}

@@ -1,0 +1,14 @@
+use protocols::libc::system_call::{mapping_create, mapping_destroy, mapping_reference};
+use protocols::libnest::place::Place;
+use protocols::libnest::{Reference, Result};
+
+pub fn example() -> Result<()> {
+    let (mapping, reference) = (Place::allocate()?, Reference::new()?);
+    mapping_create(mapping.address())?;
+    mapping_reference(mapping.address(), reference.address())?;
+    mapping_destroy(mapping.address())?;
+    // The link is void, and the place is free again.
+    assert_eq!(reference.check()?, None);
+    mapping_create(mapping.address())?;
+    mapping_destroy(mapping.address())
+}

@@ -1,0 +1,10 @@
+use protocols::libc::system_call::{portset_create, portset_destroy, portset_set_state};
+use protocols::libnest::Result;
+use protocols::libnest::place::Place;
+
+pub fn example() -> Result<()> {
+    let portset = Place::allocate()?;
+    portset_create(portset.address())?;
+    assert_eq!(portset_set_state(portset.address()), Ok(()));
+    portset_destroy(portset.address())
+}

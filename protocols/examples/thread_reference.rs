@@ -1,0 +1,12 @@
+use protocols::api::ObjectType;
+use protocols::libc::system_call::{thread_create, thread_destroy, thread_reference};
+use protocols::libnest::place::Place;
+use protocols::libnest::{Reference, Result};
+
+pub fn example() -> Result<()> {
+    let (thread, reference) = (Place::allocate()?, Reference::new()?);
+    thread_create(thread.address())?;
+    thread_reference(thread.address(), reference.address())?;
+    assert_eq!(reference.check()?, Some(ObjectType::Thread));
+    thread_destroy(thread.address())
+}
