@@ -290,6 +290,12 @@ impl Thread {
         self.taking.filter(|_| CALLS.iter().any(|&taking| taking as u64 == call))
     }
 
+    /// The Reference that takes what comes with the reply of `server`, if it waits for that in a call.
+    pub fn takes_from(&self, server: Id<Self>) -> Option<Id<Reference>> {
+        let late = self.wait == Wait::Late(server) && self.sending == MessageKind::Call;
+        if late || self.wait.is_call_of(server) { self.takes() } else { None }
+    }
+
     /// The words in its registers.
     #[inline]
     pub fn words(&self) -> [u64; MESSAGE_WORDS] {

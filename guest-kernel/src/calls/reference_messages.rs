@@ -105,13 +105,13 @@ impl Kernel {
     /// Replies, with a Reference if the client waits for the reply to a call that takes one.
     fn reply_sending(&mut self, server: Id<Thread>, sent: Option<Id<Reference>>) -> Result<Option<Id<Thread>>, Status> {
         let client = self.objects.threads.get(server).and_then(|server| server.client);
-        let client = client.and_then(|client| self.objects.threads.get(client));
-        let taken = client.filter(|client| client.wait.is_call_of(server)).and_then(Thread::takes);
-        let client = self.reply(server)?;
+        let taken = client.and_then(|client| self.objects.threads.get(client)?.takes_from(server));
+        let next = self.reply(server)?;
+        // Whether the CPU goes to it or not.
         if let Some(client) = client {
             self.send_reference(sent.zip(taken), client);
         }
-        Ok(client)
+        Ok(next)
     }
 
     /// Copies a Reference, the first of the two, to another, and lets the thread that has received it know.

@@ -1,7 +1,9 @@
 //! References in messages.
 
 use protocols::address::PAGE_SIZE;
-use protocols::api::{Call, OBJECT_SIZE, ObjectType, ReferenceRights, Rights, Side, Status, WITH_REFERENCE};
+use protocols::api::{
+    Call, OBJECT_SIZE, ObjectType, ReferenceRights, Rights, Sensitivity, Side, Status, WITH_REFERENCE,
+};
 use protocols::exception::{MachineReply, Misuse};
 use protocols::libc::system_call;
 use protocols::libnest::server::{machine, retry};
@@ -20,6 +22,7 @@ use crate::references::{begin_call_of, give, require_end};
 pub const TESTS: &[Test] = &[
     ("reference_messages::both_ways", both_ways),
     ("reference_messages::received_by_a_waiting_server", received_by_a_waiting_server),
+    ("reference_messages::replied_to_clients_on_donated_time", replied_to_clients_on_donated_time),
     ("reference_messages::nobody_takes_it", nobody_takes_it),
     ("reference_messages::gone_on_the_way", gone_on_the_way),
     ("reference_messages::mistakes_are_the_callers", mistakes_are_the_callers),
@@ -112,6 +115,24 @@ fn received_by_a_waiting_server(bench: &mut Bench) -> Verdict {
     let event = bench.receive();
     require!(ended(&mut other, event)?, [0, WITH_REFERENCE, 5]);
     require!(linked(&other, TAKING)?, Some(ObjectType::Portset));
+    Ok(())
+}
+
+/// A server that has time of its own does not hand the CPU over with its reply, but the Reference.
+fn replied_to_clients_on_donated_time(bench: &mut Bench) -> Verdict {
+    let (mut child, _objects) = client(bench)?;
+    let port = bench.port()?;
+    let (taking, back) = (Reference::new()?, port.reference().duplicate()?);
+    child.thread.set_scheduler(None, 0)?;
+    let run = |child: &Native| system_call::thread_schedule(child.thread.address(), 0, Sensitivity::Block, 0);
+    begin(&mut child, SENT, TAKING)?;
+    run(&child);
+    require!(receive(bench, &taking)?, true);
+    system_call::ipc_reply_with_reference(&[6; 8], back.address())?;
+    run(&child);
+    let event = bench.receive();
+    require!(ended(&mut child, event)?, [0, WITH_REFERENCE, 6]);
+    require!(linked(&child, TAKING)?, Some(ObjectType::Port));
     Ok(())
 }
 
