@@ -11,6 +11,9 @@ use protocols::api::Call;
 use protocols::native_thread::Waited;
 use protocols::virtual_cpu::register::RAX;
 
+const REPLY_WAIT_RECEIVE: u64 = Call::IpcReplyWaitReceive as u64;
+const REPLY_WAIT_RECEIVE_WITH_REFERENCE: u64 = Call::IpcReplyWaitReceiveWithReference as u64;
+
 impl Wait {
     /// How it is exported.
     pub fn waited(self) -> Waited {
@@ -45,11 +48,14 @@ impl Kernel {
         if !thread.wait.is_timed() && !thread.is_calling() {
             return false;
         }
+        // It has replied already.
+        let rest = |call| match call {
+            REPLY_WAIT_RECEIVE => Call::IpcWaitReceive as u64,
+            REPLY_WAIT_RECEIVE_WITH_REFERENCE => Call::IpcWaitReceiveWithReference as u64,
+            call => call,
+        };
         let gpr = thread.gpr_mut();
-        if gpr[RAX] == Call::IpcReplyWaitReceive as u64 {
-            // It has replied already.
-            gpr[RAX] = Call::IpcWaitReceive as u64;
-        }
+        gpr[RAX] = rest(gpr[RAX]);
         thread.repeat_call();
         self.stop_waiting(id);
         true

@@ -372,14 +372,19 @@ fn recreate(child: &mut Native, state: &NativeState) -> Verdict {
 }
 
 fn stopped_while_receiving(bench: &mut Bench) -> Verdict {
-    for call in [Call::IpcWaitReceive, Call::IpcReplyWaitReceive] {
+    for (call, remains) in [
+        (Call::IpcWaitReceive, Call::IpcWaitReceive),
+        (Call::IpcReplyWaitReceive, Call::IpcWaitReceive),
+        (Call::IpcWaitReceiveWithReference, Call::IpcWaitReceiveWithReference),
+        (Call::IpcReplyWaitReceiveWithReference, Call::IpcWaitReceiveWithReference),
+    ] {
         let mut child = Native::new(bench)?;
         let port = child.serves()?;
         child.begin(code::system_call(), &[(RAX, call as u64), (RDI, DATA)])?;
         pause(bench)?;
         let (what, link, state) = waited(&child.thread)?;
         require!((what, link), (Waited::Message as u64, Some(ObjectType::Portset)));
-        require!((state.rip, state.gpr[RAX], state.gpr[RDI]), (CODE, Call::IpcWaitReceive as u64, DATA));
+        require!((state.rip, state.gpr[RAX], state.gpr[RDI]), (CODE, remains as u64, DATA));
         // What is sent meanwhile is not lost.
         port.send(0x17)?;
         pause(bench)?;
