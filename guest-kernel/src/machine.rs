@@ -415,7 +415,7 @@ impl Kernel {
         Some(copy)
     }
 
-    /// Sets groups of a virtual CPU's state. False, with nothing changed, if a group does not exist or an event makes no sense.
+    /// Sets groups of a virtual CPU's state. False, with nothing changed, if no virtual CPU can have it.
     #[must_use]
     pub fn set_virtual_cpu_state(&mut self, id: Id<Thread>, new: &VirtualCpuState, groups: u64) -> bool {
         let Some(groups) = Groups::from_bits(groups) else { return false };
@@ -429,7 +429,7 @@ impl Kernel {
         {
             return false;
         }
-        if groups.contains(Groups::CONTROL) && new.xcr0 & !extended::components() != 0 {
+        if groups.contains(Groups::CONTROL) && !extended::is_possible(new.xcr0) {
             return false;
         }
         if self.resident == Some(id) {

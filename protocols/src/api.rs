@@ -101,7 +101,7 @@
 //! |---|---|---|---|---|
 //! | [`mutex_create`](crate::libc::system_call::mutex::mutex_create) | `0x10` | Creates a Mutex. | never | constant |
 //! | [`mutex_destroy`](crate::libc::system_call::mutex::mutex_destroy) | `0x11` | Destroys a Mutex. | never | linear: waiters |
-//! | [`mutex_move`](crate::libc::system_call::mutex::mutex_move) | `0x12` | Moves a Mutex to another place. | never | linear: the page's Mappings |
+//! | [`mutex_move`](crate::libc::system_call::mutex::mutex_move) | `0x12` | Moves a Mutex to another place. | never | constant |
 //! | [`mutex_reference`](crate::libc::system_call::mutex::mutex_reference) | `0x13` | Points a Reference at a Mutex. | never | constant |
 //! | [`mutex_get_state`](crate::libc::system_call::mutex::mutex_get_state) | `0x14` | Says what the state of a Mutex is. | never | constant |
 //! | [`mutex_set_state`](crate::libc::system_call::mutex::mutex_set_state) | `0x15` | Sets the state of a Mutex. | never | constant |
@@ -115,7 +115,7 @@
 //! |---|---|---|---|---|
 //! | [`cond_create`](crate::libc::system_call::cond::cond_create) | `0x20` | Creates a Cond. | never | constant |
 //! | [`cond_destroy`](crate::libc::system_call::cond::cond_destroy) | `0x21` | Destroys a Cond. | never | linear: sleepers |
-//! | [`cond_move`](crate::libc::system_call::cond::cond_move) | `0x22` | Moves a Cond to another place. | never | linear: the page's Mappings |
+//! | [`cond_move`](crate::libc::system_call::cond::cond_move) | `0x22` | Moves a Cond to another place. | never | constant |
 //! | [`cond_reference`](crate::libc::system_call::cond::cond_reference) | `0x23` | Points a Reference at a Cond. | never | constant |
 //! | [`cond_get_state`](crate::libc::system_call::cond::cond_get_state) | `0x24` | Says what the state of a Cond is. | never | constant |
 //! | [`cond_set_state`](crate::libc::system_call::cond::cond_set_state) | `0x25` | Sets the state of a Cond. | never | constant |
@@ -129,7 +129,7 @@
 //! |---|---|---|---|---|
 //! | [`mapping_create`](crate::libc::system_call::mapping::mapping_create) | `0x30` | Creates a Mapping. | never | constant |
 //! | [`mapping_destroy`](crate::libc::system_call::mapping::mapping_destroy) | `0x31` | Destroys a Mapping. | never | linear: what was derived |
-//! | [`mapping_move`](crate::libc::system_call::mapping::mapping_move) | `0x32` | Moves a Mapping to another place. | never | linear: the page's Mappings |
+//! | [`mapping_move`](crate::libc::system_call::mapping::mapping_move) | `0x32` | Moves a Mapping to another place. | never | constant |
 //! | [`mapping_reference`](crate::libc::system_call::mapping::mapping_reference) | `0x33` | Points a Reference at a Mapping. | never | constant |
 //! | [`mapping_get_state`](crate::libc::system_call::mapping::mapping_get_state) | `0x34` | Says what the state of a Mapping is. | never | constant |
 //! | [`mapping_set_state`](crate::libc::system_call::mapping::mapping_set_state) | `0x35` | Sets the state of a Mapping. | never | linear: what was derived |
@@ -140,7 +140,7 @@
 //! |---|---|---|---|---|
 //! | [`region_create`](crate::libc::system_call::region::region_create) | `0x40` | Creates a Region. | never | constant |
 //! | [`region_destroy`](crate::libc::system_call::region::region_destroy) | `0x41` | Destroys a Region. | never | linear: what was derived |
-//! | [`region_move`](crate::libc::system_call::region::region_move) | `0x42` | Moves a Region to another place. | never | linear: the page's Mappings |
+//! | [`region_move`](crate::libc::system_call::region::region_move) | `0x42` | Moves a Region to another place. | never | constant |
 //! | [`region_reference`](crate::libc::system_call::region::region_reference) | `0x43` | Points a Reference at a Region. | never | constant |
 //! | [`region_get_state`](crate::libc::system_call::region::region_get_state) | `0x44` | Says what the state of a Region is. | never | constant |
 //! | [`region_set_state`](crate::libc::system_call::region::region_set_state) | `0x45` | Sets the state of a Region. | never | linear: what was derived |
@@ -153,7 +153,7 @@
 //! |---|---|---|---|---|
 //! | [`port_create`](crate::libc::system_call::port::port_create) | `0x50` | Creates a Port. | never | constant |
 //! | [`port_destroy`](crate::libc::system_call::port::port_destroy) | `0x51` | Destroys a Port. | never | linear: clients, pending Ports |
-//! | [`port_move`](crate::libc::system_call::port::port_move) | `0x52` | Moves a Port to another place. | never | linear: the page's Mappings |
+//! | [`port_move`](crate::libc::system_call::port::port_move) | `0x52` | Moves a Port to another place. | never | constant |
 //! | [`port_reference`](crate::libc::system_call::port::port_reference) | `0x53` | Points a Reference at a Port. | never | constant |
 //! | [`port_get_state`](crate::libc::system_call::port::port_get_state) | `0x54` | Says what the state of a Port is. | never | constant |
 //! | [`port_set_state`](crate::libc::system_call::port::port_set_state) | `0x55` | Sets the state of a Port. | never | linear: pending Ports |
@@ -164,7 +164,7 @@
 //! |---|---|---|---|---|
 //! | [`portset_create`](crate::libc::system_call::portset::portset_create) | `0x60` | Creates a Portset. | never | constant |
 //! | [`portset_destroy`](crate::libc::system_call::portset::portset_destroy) | `0x61` | Destroys a Portset. | never | linear: servers, pending Ports |
-//! | [`portset_move`](crate::libc::system_call::portset::portset_move) | `0x62` | Moves a Portset to another place. | never | linear: the page's Mappings |
+//! | [`portset_move`](crate::libc::system_call::portset::portset_move) | `0x62` | Moves a Portset to another place. | never | constant |
 //! | [`portset_reference`](crate::libc::system_call::portset::portset_reference) | `0x63` | Points a Reference at a Portset. | never | constant |
 //! | [`portset_get_state`](crate::libc::system_call::portset::portset_get_state) | `0x64` | Says what the state of a Portset is. | never | constant |
 //! | [`portset_set_state`](crate::libc::system_call::portset::portset_set_state) | `0x65` | Sets the state of a Portset. | never | constant |
@@ -175,7 +175,7 @@
 //! |---|---|---|---|---|
 //! | [`space_create`](crate::libc::system_call::space::space_create) | `0x70` | Creates a Space. | never | constant |
 //! | [`space_destroy`](crate::libc::system_call::space::space_destroy) | `0x71` | Destroys a Space. | never | linear: all of it |
-//! | [`space_move`](crate::libc::system_call::space::space_move) | `0x72` | Moves a Space to another place. | never | linear: the page's Mappings |
+//! | [`space_move`](crate::libc::system_call::space::space_move) | `0x72` | Moves a Space to another place. | never | constant |
 //! | [`space_reference`](crate::libc::system_call::space::space_reference) | `0x73` | Points a Reference at a Space. | never | constant |
 //! | [`space_get_state`](crate::libc::system_call::space::space_get_state) | `0x74` | Says what the state of a Space is. | never | constant |
 //! | [`space_set_state`](crate::libc::system_call::space::space_set_state) | `0x75` | Sets the state of a Space. | never | constant |
@@ -187,7 +187,7 @@
 //! |---|---|---|---|---|
 //! | [`thread_create`](crate::libc::system_call::thread::thread_create) | `0x80` | Creates a Thread. | never | constant |
 //! | [`thread_destroy`](crate::libc::system_call::thread::thread_destroy) | `0x81` | Destroys a Thread. | never | constant |
-//! | [`thread_move`](crate::libc::system_call::thread::thread_move) | `0x82` | Moves a Thread to another place. | never | linear: the page's Mappings |
+//! | [`thread_move`](crate::libc::system_call::thread::thread_move) | `0x82` | Moves a Thread to another place. | never | constant |
 //! | [`thread_reference`](crate::libc::system_call::thread::thread_reference) | `0x83` | Points a Reference at a Thread. | never | constant |
 //! | [`thread_get_state`](crate::libc::system_call::thread::thread_get_state) | `0x84` | Says what the state of a Thread is. | never | constant |
 //! | [`thread_set_state`](crate::libc::system_call::thread::thread_set_state) | `0x85` | Sets the state of a Thread. | never | constant |
@@ -214,7 +214,7 @@
 //! |---|---|---|---|---|
 //! | [`reference_create`](crate::libc::system_call::reference::reference_create) | `0x90` | Creates a Reference. | never | constant |
 //! | [`reference_destroy`](crate::libc::system_call::reference::reference_destroy) | `0x91` | Destroys a Reference. | never | constant |
-//! | [`reference_move`](crate::libc::system_call::reference::reference_move) | `0x92` | Moves a Reference to another place. | never | linear: the page's Mappings |
+//! | [`reference_move`](crate::libc::system_call::reference::reference_move) | `0x92` | Moves a Reference to another place. | never | constant |
 //! | [`reference_copy`](crate::libc::system_call::reference::reference_copy) | `0x96` | Makes a Reference link as another does. | never | constant |
 //! | [`reference_check`](crate::libc::system_call::reference::reference_check) | `0x97` | Says what a Reference links to. | never | constant |
 //! | [`reference_restrict`](crate::libc::system_call::reference::reference_restrict) | `0x98` | Copies a Reference with fewer rights, or with a badge. | never | constant |

@@ -116,7 +116,7 @@ macro_rules! relocate {
             $effects,
             "\n\n",
             never_waits!(),
-            "# Cost\n\nLinear in the Mappings of the page in which it was.\n\n"
+            "# Cost\n\nConstant. Every Space looks objects up anew afterwards that it had found before.\n\n"
         )
     };
     ($call:ident, $name:ident($object:ident), $example:literal, $kind:literal, $effects:literal) => {

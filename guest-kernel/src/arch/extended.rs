@@ -21,7 +21,7 @@ const X87_SSE_AVX: u64 = 7;
 static COMPONENTS: AtomicU64 = AtomicU64::new(0);
 
 fn set_xcr0(value: u64) {
-    // SAFETY: the value is a subset of what the CPU offers and has the x87 bit; the kernel itself uses none of it.
+    // SAFETY: the value is one that XSETBV takes ([`is_possible`]), with the x87 bit; the kernel itself uses none of it.
     unsafe { asm!("xsetbv", in("ecx") 0, in("eax") value as u32, in("edx") (value >> 32) as u32, options(nostack)) }
 }
 
@@ -35,6 +35,13 @@ pub fn initialize() -> bool {
     COMPONENTS.store(offered & X87_SSE_AVX, Ordering::Relaxed);
     set_xcr0(offered & X87_SSE_AVX);
     true
+}
+
+/// Whether XSETBV takes these components, and that of x87, which is always there (Intel SDM vol. 1, 13.3).
+pub fn is_possible(xcr0: u64) -> bool {
+    const SSE: u64 = 2;
+    const AVX: u64 = 4;
+    xcr0 & !components() == 0 && (xcr0 & AVX == 0 || xcr0 & SSE != 0)
 }
 
 /// The components that virtual CPUs can have.

@@ -44,6 +44,7 @@ pub const TESTS: &[Test] = &[
     ("machine::keeper_never_replies", keeper_never_replies),
     ("machine::stopped_by_the_reply", stopped_by_the_reply),
     ("machine::impossible_state", impossible_state),
+    ("machine::impossible_components", impossible_components),
     ("machine::state_survives", state_survives),
     ("machine::no_memory_for_a_virtual_cpu", no_memory_for_a_virtual_cpu),
     ("machine::two_side_by_side", two_side_by_side),
@@ -556,6 +557,21 @@ fn stopped_by_the_reply(bench: &mut Bench) -> Verdict {
     guest.cpu.go()?;
     let event = bench.receive();
     require!(guest.exit(event)?.rcx, 4);
+    Ok(())
+}
+
+/// XCR0 with AVX, but without the SSE state that AVX is part of: no XSETBV would accept it.
+fn impossible_components(bench: &mut Bench) -> Verdict {
+    let mut guest = Guest::new(bench, code::guest_undefined(), &[])?;
+    let good = guest.state()?;
+    for xcr0 in [4, 5, 8, u64::MAX] {
+        let state = VirtualCpuState { xcr0, ..good };
+        require!((xcr0, guest.set_state(&state, Groups::CONTROL).is_err()), (xcr0, true));
+    }
+    for xcr0 in [0, 1, 2, 3] {
+        guest.set_state(&VirtualCpuState { xcr0, ..good }, Groups::CONTROL)?;
+    }
+    guest.start(bench)?;
     Ok(())
 }
 
