@@ -425,7 +425,7 @@ impl Kernel {
             return false;
         }
         if groups.contains(Groups::SYSCALL)
-            && !(canonical(new.lstar) && canonical(new.cstar) && canonical(new.kernel_gs_base))
+            && !(canonical(new.lstar) && canonical(new.cstar) && canonical(new.kernel_gs_base) && is_flags(new.sfmask))
         {
             return false;
         }
@@ -480,6 +480,11 @@ fn wanted(qualification: u64) -> Rights {
 
 fn canonical(address: u64) -> bool {
     (address as i64) << 16 >> 16 == address as i64
+}
+
+/// Whether IA32_FMASK takes a value: its upper half is reserved.
+fn is_flags(value: u64) -> bool {
+    value >> 32 == 0
 }
 
 fn copy_groups(to: &mut VirtualCpuState, from: &VirtualCpuState, groups: Groups) {
@@ -538,7 +543,12 @@ fn serve_system_call_register(state: &mut VirtualCpuState) -> bool {
         (state.gpr[RAX], state.gpr[RDX]) = (*register & 0xffff_ffff, *register >> 32);
     } else {
         let value = state.gpr[RAX] & 0xffff_ffff | state.gpr[RDX] << 32;
-        if state.gpr[RCX] as u32 != x86::msr::IA32_STAR && !canonical(value) {
+        let is_possible = match state.gpr[RCX] as u32 {
+            x86::msr::IA32_STAR => true,
+            x86::msr::IA32_FMASK => is_flags(value),
+            _ => canonical(value),
+        };
+        if !is_possible {
             return false;
         }
         *register = value;

@@ -235,7 +235,8 @@ impl Event {
 ///
 /// [`thread_get_state`](crate::libc::system_call::thread_get_state) reads it, [`thread_set_state`](crate::libc::system_call::thread_set_state) sets it, by
 /// [`Groups`]. When it is set, `dirty`, `wanted`, `valid`, `advance` and `exit` are ignored. *Checked* (else `Refused`): the groups exist; of
-/// `EVENT`, that the event [makes sense](Event::is_consistent) and the vector can be posted; of `SYSCALL`, that its addresses are canonical; of
+/// `EVENT`, that the event [makes sense](Event::is_consistent) and the vector can be posted; of `SYSCALL`, that its addresses are canonical and
+/// `sfmask` has 32 bits; of
 /// `CONTROL`, that `xcr0` enables what the processor has, and AVX only with SSE. All else is checked by the processor when the virtual CPU runs: a state that it
 /// does not enter is an exit to the keeper.
 ///

@@ -26,6 +26,7 @@
 //! | [`objects`], [`mutex`], [`cond`], [`mapping`], [`region`], [`port`], [`connection`], [`connection_faults`], [`references`], [`reference_messages`], [`space`], [`thread`], [`native_state`], [`thread_events`], [`machine`] | tests, by object | no |
 //! | [`scheduling`] | tests of who has CPU time | no |
 //! | [`destruction`] | tests of destroying objects on which much hangs | no |
+//! | [`arguments`] | tests of arguments that the pages of the calls do not allow | no |
 //! | [`hostile`] | tests with nonsense | no |
 //! | [`examples`] | the examples of the reference pages in `protocols` | no |
 //! | [`roles`] | misbehaving as a whole | yes: crashing |
@@ -34,6 +35,7 @@
 
 extern crate alloc;
 
+pub mod arguments;
 pub mod code;
 pub mod cond;
 pub mod connection;
@@ -87,6 +89,7 @@ pub fn run(startup: &'static Startup) -> Outcome {
         thread_events::TESTS,
         machine::TESTS,
         destruction::TESTS,
+        arguments::TESTS,
         hostile::TESTS,
         examples::TESTS,
     ];

@@ -45,6 +45,7 @@ pub const TESTS: &[Test] = &[
     ("machine::stopped_by_the_reply", stopped_by_the_reply),
     ("machine::impossible_state", impossible_state),
     ("machine::impossible_components", impossible_components),
+    ("machine::impossible_system_call_registers", impossible_system_call_registers),
     ("machine::state_survives", state_survives),
     ("machine::no_memory_for_a_virtual_cpu", no_memory_for_a_virtual_cpu),
     ("machine::two_side_by_side", two_side_by_side),
@@ -558,6 +559,24 @@ fn stopped_by_the_reply(bench: &mut Bench) -> Verdict {
     let event = bench.receive();
     require!(guest.exit(event)?.rcx, 4);
     Ok(())
+}
+
+fn impossible_system_call_registers(bench: &mut Bench) -> Verdict {
+    let guest = Guest::new(bench, code::guest_undefined(), &[])?;
+    let good = guest.state()?;
+    for change in [
+        (|state| state.sfmask = 1 << 32) as fn(&mut VirtualCpuState),
+        |state| state.lstar = 1 << 63,
+        |state| state.cstar = 1 << 63,
+        |state| state.kernel_gs_base = 1 << 63,
+    ] {
+        let mut state = good;
+        change(&mut state);
+        require!(guest.cpu.set_state(&state, Groups::SYSCALL, Run::Unchanged), Err(Status::Refused));
+    }
+    let mut state = good;
+    (state.star, state.sfmask) = (u64::MAX, 0xffff_ffff);
+    guest.set_state(&state, Groups::SYSCALL)
 }
 
 /// XCR0 with AVX, but without the SSE state that AVX is part of: no XSETBV would accept it.

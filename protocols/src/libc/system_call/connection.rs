@@ -30,8 +30,8 @@ macro_rules! moves {
             "* [`Alerted`](Status::Alerted): the peer alerted the caller, or was destroyed; `rdx` is the call that remained\n\n\
              What was moved before is done whatever the result: the [`Transfer`] says what is left.\n\n\
              # Misuse\n\n\
-             [`NotAligned`](Misuse::NotAligned): the Transfer, a table; [`NoRight`](Misuse::NoRight), [`NoObject`](Misuse::NoObject), \
-             [`WrongType`](Misuse::WrongType): of a Reference; [`BadArgument`](Misuse::BadArgument): an end beyond the last address",
+             [`NotAligned`](Misuse::NotAligned): the Transfer, a table, a Reference; [`NoRight`](Misuse::NoRight): device memory, or a Reference that \
+             is sent lacks [`COPY`](ReferenceRights::COPY); [`NoObject`](Misuse::NoObject), [`WrongType`](Misuse::WrongType): of a Reference",
             $misuse,
             ". Misuse ends the connection.\n\n# Effects\n\n", $effects, "\n\n\
              # Restart\n\n\
