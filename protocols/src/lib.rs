@@ -1,5 +1,7 @@
 //! Every interface of Nestor, each defined once.
 //!
+//! Its documentation is the reference: [`api`] lists all calls and leads to the page of each.
+//!
 //! | module | between | through |
 //! |---|---|---|
 //! | [`api`] | any thread and the kernel: the low-level API | `SYSCALL` from native threads, `VMCALL` from a machine's ring 0 |

@@ -15,9 +15,12 @@ macro_rules! example {
     };
 }
 
-/// The sections of a call that changes nothing before it can do everything.
+/// The section about restart of a call that never waits; and what may come in between.
 #[cfg(feature = "user")]
 macro_rules! never_waits {
+    ($between:literal) => {
+        concat!("# Restart\n\nNever waits. ", $between, "\n\n")
+    };
     () => {
         "# Restart\n\nNever waits. Where the caller's own memory has to be asked for first, the call is made again from the start.\n\n"
     };
@@ -70,9 +73,9 @@ macro_rules! create {
 /// A call that destroys an object.
 #[cfg(feature = "user")]
 macro_rules! destroy {
-    ($call:ident, $name:ident($object:ident), $example:literal, $kind:literal, $effects:literal, $cost:literal) => {
-        #[doc = concat!(
-                                            "Destroys a ", $kind, ".\n\n\
+    (@page $kind:literal, $effects:literal, $cost:literal $(, $between:literal)?) => {
+        concat!(
+            "Destroys a ", $kind, ".\n\n\
              # Arguments\n\n\
              | register | argument | rights |\n|---|---|---|\n\
              | `rdi` | the ", $kind, " | write, create objects |\n\n\
@@ -82,11 +85,14 @@ macro_rules! destroy {
              [`NotAligned`](Misuse::NotAligned), [`NoRight`](Misuse::NoRight), [`NoObject`](Misuse::NoObject), \
              [`WrongType`](Misuse::WrongType).\n\n\
              # Effects\n\n",
-                                            $effects,
-                                            " References to it are void. Whoever paid for it gets the charge back.\n\n",
-                                            never_waits!(),
-                                            "# Cost\n\n", $cost, "\n\n"
-                                        )]
+            $effects,
+            " References to it are void. Whoever paid for it gets the charge back.\n\n",
+            never_waits!($($between)?),
+            "# Cost\n\n", $cost, "\n\n"
+        )
+    };
+    ($call:ident, $name:ident($object:ident), $example:literal, $($about:literal),+) => {
+        #[doc = destroy!(@page $($about),+)]
         #[doc = example!($example)]
         #[inline]
         pub fn $name($object: u64) -> Result<()> {
@@ -132,12 +138,16 @@ macro_rules! relocate {
 /// A call that points a Reference at an object.
 #[cfg(feature = "user")]
 macro_rules! refer {
-    ($call:ident, $name:ident($object:ident), $example:literal, $kind:literal, $effects:literal) => {
-        #[doc = concat!(
-            "Points a Reference at a ", $kind, ".\n\n\
+    (@page $kind:literal, $effects:literal) => {
+        concat!(
+            "Points a Reference at a ",
+            $kind,
+            ".\n\n\
              # Arguments\n\n\
              | register | argument | rights |\n|---|---|---|\n\
-             | `rdi` | the ", $kind, " | read |\n\
+             | `rdi` | the ",
+            $kind,
+            " | read |\n\
              | `rsi` | the Reference | write |\n\n\
              # Results\n\n\
              * [`Ok`](Status::Ok)\n\n\
@@ -145,13 +155,18 @@ macro_rules! refer {
              [`NotAligned`](Misuse::NotAligned), [`NoRight`](Misuse::NoRight), [`NoObject`](Misuse::NoObject), \
              [`WrongType`](Misuse::WrongType).\n\n\
              # Effects\n\n\
-             The Reference links to the ", $kind, ", with all [rights](crate::api::ReferenceRights) but `REVOKE`, without badge and \
+             The Reference links to the ",
+            $kind,
+            ", with all [rights](crate::api::ReferenceRights) but `REVOKE`, without badge and \
              grant. What it linked to before, it links to no more. ",
             $effects,
             "\n\n",
             never_waits!(),
             "# Cost\n\nConstant.\n\n"
-        )]
+        )
+    };
+    ($call:ident, $name:ident($object:ident), $example:literal, $kind:literal, $effects:literal) => {
+        #[doc = refer!(@page $kind, $effects)]
         #[doc = example!($example)]
         #[inline]
         pub fn $name($object: u64, reference: u64) -> Result<()> {

@@ -17,7 +17,8 @@ destroy!(
     "cond_destroy",
     "Cond",
     "Threads asleep in it lock their Mutexes again, then end their call with `Destroyed`.",
-    "Linear in the threads asleep in it. Others run in between, and may find some awake already."
+    "Linear in the threads asleep in it.",
+    "After each 64 of them it lets others run and is made again: they may find some awake already."
 );
 
 relocate!(CondMove, cond_move(cond), "cond_move", "Cond", "Threads asleep in it sleep on.");
@@ -173,10 +174,10 @@ pub fn cond_signal(cond: u64) -> Result<()> {
 ///
 /// As [`cond_signal`], for each of them: the first gets the Mutex, the others wait for it.
 ///
-#[doc = never_waits!()]
+#[doc = never_waits!("After each 64 of them it lets others run and is made again: who falls asleep meanwhile may be woken too.")]
 /// # Cost
 ///
-/// Linear in the threads asleep in it. Others run in between: who falls asleep meanwhile may be woken too.
+/// Linear in the threads asleep in it.
 ///
 #[doc = example!("cond_broadcast")]
 #[inline]

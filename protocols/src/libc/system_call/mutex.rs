@@ -28,7 +28,8 @@ destroy!(
     "Mutex",
     "Whether it was locked or not. Threads that wait for it end their call with `Destroyed`. The lock word stays, but for the waiters' \
      bit, so that an owner that unlocks it without the kernel need not know.",
-    "Linear in the threads that wait for it. Others run in between."
+    "Linear in the threads that wait for it.",
+    "After each 64 of them it lets others run and is made again: they may find a Mutex for which fewer wait."
 );
 
 #[doc = relocate!(@page "Mutex", "Its lock word moves with it; threads that wait for it go on waiting.")]

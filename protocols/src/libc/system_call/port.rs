@@ -30,7 +30,8 @@ destroy!(
     "Port",
     "Calls that no server has received end with `InvalidDestination`, connections that none has accepted with `ConnectInvalid`, and future \
      ones likewise. Calls that a server works on go on to its reply. Threads that need it as their keeper stop.",
-    "Linear in the clients that wait at it, and in the Ports of its Portset that have messages. Others run in between."
+    "Linear in the clients that wait at it, and in the Ports of its Portset that have messages.",
+    "After each 64 clients it lets others run and is made again: they may find a Port at which fewer wait."
 );
 
 relocate!(PortMove, port_move(port), "port_move", "Port", "Clients that wait at it wait on.");
