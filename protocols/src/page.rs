@@ -40,11 +40,12 @@ macro_rules! misuse {
 /// A call that creates an object.
 #[cfg(feature = "user")]
 macro_rules! create {
-    (@page $object:literal, $effects:literal) => {
+    (@page $call:ident, $object:literal, $effects:literal) => {
         concat!(
             "Creates a ", $object, ".\n\n\
              # Arguments\n\n\
              | register | argument | rights |\n|---|---|---|\n\
+             | `rax` | [`", stringify!($call), "`](Call::", stringify!($call), ") | |\n\
              | `rdi` | where: a multiple of [`OBJECT_SIZE`](crate::api::OBJECT_SIZE) | write, create objects |\n\n\
              # Results\n\n\
              * [`Ok`](Status::Ok)\n\
@@ -61,7 +62,7 @@ macro_rules! create {
         )
     };
     ($call:ident, $name:ident($object:ident), $example:literal, $kind:literal, $effects:literal) => {
-        #[doc = create!(@page $kind, $effects)]
+        #[doc = create!(@page $call, $kind, $effects)]
         #[doc = example!($example)]
         #[inline]
         pub fn $name($object: u64) -> Result<()> {
@@ -73,11 +74,12 @@ macro_rules! create {
 /// A call that destroys an object.
 #[cfg(feature = "user")]
 macro_rules! destroy {
-    (@page $kind:literal, $effects:literal, $cost:literal $(, $between:literal)?) => {
+    (@page $call:ident, $kind:literal, $effects:literal, $cost:literal $(, $between:literal)?) => {
         concat!(
             "Destroys a ", $kind, ".\n\n\
              # Arguments\n\n\
              | register | argument | rights |\n|---|---|---|\n\
+             | `rax` | [`", stringify!($call), "`](Call::", stringify!($call), ") | |\n\
              | `rdi` | the ", $kind, " | write, create objects |\n\n\
              # Results\n\n\
              * [`Ok`](Status::Ok)\n\n\
@@ -92,7 +94,7 @@ macro_rules! destroy {
         )
     };
     ($call:ident, $name:ident($object:ident), $example:literal, $($about:literal),+) => {
-        #[doc = destroy!(@page $($about),+)]
+        #[doc = destroy!(@page $call, $($about),+)]
         #[doc = example!($example)]
         #[inline]
         pub fn $name($object: u64) -> Result<()> {
@@ -104,11 +106,12 @@ macro_rules! destroy {
 /// A call that moves an object.
 #[cfg(feature = "user")]
 macro_rules! relocate {
-    (@page $kind:literal, $effects:literal) => {
+    (@page $call:ident, $kind:literal, $effects:literal) => {
         concat!(
             "Moves a ", $kind, " to another place in memory.\n\n\
              # Arguments\n\n\
              | register | argument | rights |\n|---|---|---|\n\
+             | `rax` | [`", stringify!($call), "`](Call::", stringify!($call), ") | |\n\
              | `rdi` | the ", $kind, " | write, create objects |\n\
              | `rsi` | its new place: a multiple of [`OBJECT_SIZE`](crate::api::OBJECT_SIZE) | write, create objects |\n\n\
              # Results\n\n\
@@ -126,7 +129,7 @@ macro_rules! relocate {
         )
     };
     ($call:ident, $name:ident($object:ident), $example:literal, $kind:literal, $effects:literal) => {
-        #[doc = relocate!(@page $kind, $effects)]
+        #[doc = relocate!(@page $call, $kind, $effects)]
         #[doc = example!($example)]
         #[inline]
         pub fn $name($object: u64, new: u64) -> Result<()> {
@@ -138,13 +141,18 @@ macro_rules! relocate {
 /// A call that points a Reference at an object.
 #[cfg(feature = "user")]
 macro_rules! refer {
-    (@page $kind:literal, $effects:literal) => {
+    (@page $call:ident, $kind:literal, $effects:literal) => {
         concat!(
             "Points a Reference at a ",
             $kind,
             ".\n\n\
              # Arguments\n\n\
              | register | argument | rights |\n|---|---|---|\n\
+             | `rax` | [`",
+            stringify!($call),
+            "`](Call::",
+            stringify!($call),
+            ") | |\n\
              | `rdi` | the ",
             $kind,
             " | read |\n\
@@ -166,7 +174,7 @@ macro_rules! refer {
         )
     };
     ($call:ident, $name:ident($object:ident), $example:literal, $kind:literal, $effects:literal) => {
-        #[doc = refer!(@page $kind, $effects)]
+        #[doc = refer!(@page $call, $kind, $effects)]
         #[doc = example!($example)]
         #[inline]
         pub fn $name($object: u64, reference: u64) -> Result<()> {

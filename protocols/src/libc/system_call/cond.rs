@@ -37,6 +37,7 @@ refer!(
 ///
 /// | register | argument | rights |
 /// |---|---|---|
+/// | `rax` | [`CondGetState`](Call::CondGetState) | |
 /// | `rdi` | the Cond | read |
 ///
 /// # Results
@@ -65,6 +66,7 @@ pub fn cond_get_state(cond: u64) -> Result<()> {
 ///
 /// | register | argument | rights |
 /// |---|---|---|
+/// | `rax` | [`CondSetState`](Call::CondSetState) | |
 /// | `rdi` | the Cond | write |
 ///
 /// # Results
@@ -94,6 +96,7 @@ pub fn cond_set_state(cond: u64) -> Result<()> {
 ///
 /// | register | argument | rights |
 /// |---|---|---|
+/// | `rax` | [`CondWait`](Call::CondWait) | |
 /// | `rdi` | the Cond | write |
 /// | `rsi` | the Mutex, which the caller owns | write |
 /// | `rdx` | the time stamp counter value until which to sleep; 0: for ever | |
@@ -134,6 +137,7 @@ pub fn cond_wait(cond: u64, mutex: u64, deadline: u64) -> Result<()> {
 ///
 /// | register | argument | rights |
 /// |---|---|---|
+/// | `rax` | [`CondSignal`](Call::CondSignal) | |
 /// | `rdi` | the Cond | write |
 ///
 /// # Results
@@ -163,6 +167,7 @@ pub fn cond_signal(cond: u64) -> Result<()> {
 ///
 /// | register | argument | rights |
 /// |---|---|---|
+/// | `rax` | [`CondBroadcast`](Call::CondBroadcast) | |
 /// | `rdi` | the Cond | write |
 ///
 /// # Results

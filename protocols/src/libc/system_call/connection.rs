@@ -21,10 +21,11 @@ fn status(number: u64) -> Status {
 
 /// What the pages of calls that move data have in common.
 macro_rules! moves {
-    ($summary:literal, $arguments:literal, $results:literal, $misuse:literal, $effects:literal) => {
+    ($call:ident, $summary:literal, $arguments:literal, $results:literal, $misuse:literal, $effects:literal) => {
         concat!(
             $summary, "\n\n",
-            "# Arguments\n\n| register | argument | rights |\n|---|---|---|\n", $arguments,
+            "# Arguments\n\n| register | argument | rights |\n|---|---|---|\n| `rax` | [`", stringify!($call), "`](Call::", stringify!($call), ") | |\n",
+            $arguments,
             "| `rsi` | the [`Transfer`], a multiple of 64; its tables, Buffers and References | read, write; as used |\n\n\
              # Results\n\n", $results,
             "* [`Alerted`](Status::Alerted): the peer alerted the caller, or was destroyed; `rdx` is the call that remained\n\n\
@@ -44,7 +45,7 @@ macro_rules! moves {
 
 macro_rules! transfers {
     ($($call:ident, $name:ident, $example:literal, $summary:literal, $results:literal, $misuse:literal, $effects:literal;)*) => {$(
-        #[doc = moves!($summary, "", $results, $misuse, $effects)]
+        #[doc = moves!($call, $summary, "", $results, $misuse, $effects)]
         /// # Safety
         ///
         /// `transfer` points to tables that are exclusively the caller's, at Buffers to receive in that are as well, and at Buffers to send
@@ -126,6 +127,7 @@ transfers! {
 macro_rules! connects {
     ($($call:ident, $name:ident, $example:literal, $summary:literal, $results:literal, $effects:literal;)*) => {$(
         #[doc = moves!(
+            $call,
             $summary,
             "| `rdi` | a Reference to the Port, right [`CALL`](ReferenceRights::CALL) | read |\n",
             $results,
@@ -160,6 +162,7 @@ connects! {
 macro_rules! waits {
     ($($call:ident, $name:ident, $example:literal, $summary:literal, $results:literal, $misuse:literal, $effects:literal;)*) => {$(
         #[doc = moves!(
+            $call,
             $summary,
             "| `rdi` | the Portset | read |\n| `r15` | the time stamp counter value until which to wait; 0: for ever | |\n",
             $results,
@@ -241,7 +244,11 @@ unsafe fn wait(call: Call, portset: u64, deadline: u64, transfer: &mut Transfer)
 ///
 /// # Arguments
 ///
-/// None, and no rights.
+/// No rights.
+///
+/// | register | argument |
+/// |---|---|
+/// | `rax` | [`ClientDisconnect`](Call::ClientDisconnect) |
 ///
 /// # Results
 ///
@@ -274,7 +281,11 @@ pub fn client_disconnect() -> Result<()> {
 ///
 /// # Arguments
 ///
-/// None, and no rights.
+/// No rights.
+///
+/// | register | argument |
+/// |---|---|
+/// | `rax` | [`ClientAlert`](Call::ClientAlert) |
 ///
 /// # Results
 ///
@@ -307,7 +318,11 @@ pub fn client_alert() -> Result<()> {
 ///
 /// # Arguments
 ///
-/// None, and no rights.
+/// No rights.
+///
+/// | register | argument |
+/// |---|---|
+/// | `rax` | [`ServerDisconnect`](Call::ServerDisconnect) |
 ///
 /// # Results
 ///
@@ -340,7 +355,11 @@ pub fn server_disconnect() -> Result<()> {
 ///
 /// # Arguments
 ///
-/// None, and no rights.
+/// No rights.
+///
+/// | register | argument |
+/// |---|---|
+/// | `rax` | [`ServerAlert`](Call::ServerAlert) |
 ///
 /// # Results
 ///
@@ -387,6 +406,7 @@ pub fn alert(side: Side) -> Result<()> {
 ///
 /// | register | argument | rights |
 /// |---|---|---|
+/// | `rax` | [`ThreadGetConnection`](Call::ThreadGetConnection) | |
 /// | `rdi` | the Thread; the caller too | read |
 /// | `rsi` | which of its connections: the [`Side`] that it is on | |
 /// | `rdx` | where the [`ConnectionState`] goes | write |
@@ -425,6 +445,7 @@ pub fn thread_get_connection(thread: u64, side: Side, reference: u64) -> Result<
 ///
 /// | register | argument | rights |
 /// |---|---|---|
+/// | `rax` | [`ThreadMoveConnection`](Call::ThreadMoveConnection) | |
 /// | `rdi` | the Thread that has it | write |
 /// | `rsi` | the Thread that gets it | write |
 /// | `rdx` | which of its connections: the [`Side`] that it is on | |
@@ -457,6 +478,7 @@ pub fn thread_move_connection(from: u64, to: u64, side: Side) -> Result<()> {
 ///
 /// | register | argument | rights |
 /// |---|---|---|
+/// | `rax` | [`ThreadConnect`](Call::ThreadConnect) | |
 /// | `rdi` | the client, a Thread | write |
 /// | `rsi` | the server, a Thread | write |
 /// | `rdx` | the [`Side`] of the sender | |

@@ -37,6 +37,7 @@ pub struct Received {
 ///
 /// | register | argument | rights |
 /// |---|---|---|
+/// | `rax` | [`IpcCall`](Call::IpcCall) | |
 /// | `rdi` | a Reference to the Port, right [`CALL`](ReferenceRights::CALL) | read |
 /// | `rsi`, `rdx`, `r10`, `r8`, `r9`, `r12`, `r13`, `r14` | the eight words | |
 ///
@@ -95,6 +96,7 @@ pub fn ipc_call(reference: u64, message: &mut Message) -> Result<()> {
 ///
 /// | register | argument | rights |
 /// |---|---|---|
+/// | `rax` | [`IpcSend`](Call::IpcSend) | |
 /// | `rdi` | a Reference to the Port, right [`SEND`](ReferenceRights::SEND) | read |
 /// | `rsi` | the bits | |
 ///
@@ -128,6 +130,7 @@ pub fn ipc_send(reference: u64, bits: u64) -> Result<()> {
 ///
 /// | register | argument |
 /// |---|---|
+/// | `rax` | [`IpcReply`](Call::IpcReply) |
 /// | `rsi`, `rdx`, `r10`, `r8`, `r9`, `r12`, `r13`, `r14` | the eight words |
 ///
 /// # Results
@@ -141,8 +144,8 @@ pub fn ipc_send(reference: u64, bits: u64) -> Result<()> {
 ///
 /// # Effects
 ///
-/// The client has the words, and the server none to reply to. What a keeper's words mean is said in [`exception`](crate::exception). A
-/// connection as a server is ended.
+/// The client has the words, and the server none to reply to. What a keeper's words mean is said in [`exception`](crate::exception). Where
+/// nobody waits for a reply, the caller's connection as a server ends.
 ///
 /// # Restart
 ///
@@ -183,6 +186,7 @@ pub fn ipc_reply(message: &Message) -> Result<()> {
 ///
 /// | register | argument | rights |
 /// |---|---|---|
+/// | `rax` | [`IpcWaitReceive`](Call::IpcWaitReceive) | |
 /// | `rdi` | the Portset | read |
 /// | `r15` | the time stamp counter value until which to wait; 0: for ever | |
 ///
@@ -221,6 +225,7 @@ pub fn ipc_wait_receive(portset: u64, deadline: u64) -> Result<Received> {
 ///
 /// | register | argument | rights |
 /// |---|---|---|
+/// | `rax` | [`IpcReplyWaitReceive`](Call::IpcReplyWaitReceive) | |
 /// | `rdi` | the Portset | read |
 /// | `rsi`, `rdx`, `r10`, `r8`, `r9`, `r12`, `r13`, `r14` | the eight words of the reply | |
 /// | `r15` | the time stamp counter value until which to wait; 0: for ever | |
@@ -289,6 +294,7 @@ fn receive(call: Call, portset: u64, deadline: u64, reply: &Message) -> Result<R
 ///
 /// | register | argument | rights |
 /// |---|---|---|
+/// | `rax` | [`IpcCallWithReference`](Call::IpcCallWithReference) | |
 /// | `rdi` | a Reference to the Port, right [`CALL`](ReferenceRights::CALL) | read |
 /// | `rsi`, `rdx`, `r10`, `r8`, `r9`, `r12`, `r13`, `r14` | the eight words | |
 /// | `rbx` | the Reference that is sent, right [`COPY`](ReferenceRights::COPY); 0: none | read |
@@ -326,6 +332,7 @@ pub fn ipc_call_with_reference(reference: u64, message: &mut Message, sent: u64,
 ///
 /// | register | argument | rights |
 /// |---|---|---|
+/// | `rax` | [`IpcReplyWithReference`](Call::IpcReplyWithReference) | |
 /// | `rsi`, `rdx`, `r10`, `r8`, `r9`, `r12`, `r13`, `r14` | the eight words | |
 /// | `rbx` | the Reference that is sent, right [`COPY`](ReferenceRights::COPY); 0: none | read |
 ///
@@ -355,6 +362,7 @@ pub fn ipc_reply_with_reference(message: &Message, sent: u64) -> Result<()> {
 ///
 /// | register | argument | rights |
 /// |---|---|---|
+/// | `rax` | [`IpcWaitReceiveWithReference`](Call::IpcWaitReceiveWithReference) | |
 /// | `rdi` | the Portset | read |
 /// | `r15` | the time stamp counter value until which to wait; 0: for ever | |
 /// | `rbp` | the Reference that is to link as the one that comes with the message; 0: none is taken | write |
@@ -388,6 +396,7 @@ pub fn ipc_wait_receive_with_reference(portset: u64, deadline: u64, taking: u64)
 ///
 /// | register | argument | rights |
 /// |---|---|---|
+/// | `rax` | [`IpcReplyWaitReceiveWithReference`](Call::IpcReplyWaitReceiveWithReference) | |
 /// | `rdi` | the Portset | read |
 /// | `rsi`, `rdx`, `r10`, `r8`, `r9`, `r12`, `r13`, `r14` | the eight words of the reply | |
 /// | `r15` | the time stamp counter value until which to wait; 0: for ever | |
@@ -405,7 +414,7 @@ pub fn ipc_wait_receive_with_reference(portset: u64, deadline: u64, taking: u64)
 ///
 /// # Restart
 ///
-/// Waits. A thread that is stopped meanwhile makes the call again, with nobody to reply to.
+/// Waits. A thread that is stopped meanwhile has replied, and is about to call [`ipc_wait_receive_with_reference`].
 ///
 /// # Cost
 ///

@@ -47,6 +47,7 @@ refer!(
 ///
 /// | register | argument | rights |
 /// |---|---|---|
+/// | `rax` | [`MappingGetState`](Call::MappingGetState) | |
 /// | `rdi` | the Mapping | read |
 /// | `rsi` | where its [`MappingState`] goes; 0: it is not asked for | write |
 /// | `rdx` | a Reference to be pointed at its Region; 0: that is not asked for | write |
@@ -82,6 +83,7 @@ pub fn mapping_get_state(mapping: u64, region: u64, space: u64) -> Result<Mappin
 ///
 /// | register | argument | rights |
 /// |---|---|---|
+/// | `rax` | [`MappingSetState`](Call::MappingSetState) | |
 /// | `rdi` | the Mapping | write |
 /// | `rsi` | its [`MappingState`]; 0: as it is, which must have been set before | read |
 /// | `rdx` | a Reference to the Region, with any rights; 0: as it is | read |

@@ -10,7 +10,7 @@ use crate::api::{Call, MutexState};
 #[cfg(doc)]
 use crate::{api::Status, exception::Misuse};
 
-#[doc = create!(@page "Mutex", "It is free: its lock word becomes 0.")]
+#[doc = create!(@page MutexCreate, "Mutex", "It is free: its lock word becomes 0.")]
 /// # Safety
 ///
 /// Rust code must not rely on the first eight bytes at the address, but as an atomic word.
@@ -32,7 +32,7 @@ destroy!(
     "After each 64 of them it lets others run and is made again: they may find a Mutex for which fewer wait."
 );
 
-#[doc = relocate!(@page "Mutex", "Its lock word moves with it; threads that wait for it go on waiting.")]
+#[doc = relocate!(@page MutexMove, "Mutex", "Its lock word moves with it; threads that wait for it go on waiting.")]
 /// # Safety
 ///
 /// As for [`mutex_create`], at the new address; nobody must use the Mutex meanwhile.
@@ -57,6 +57,7 @@ refer!(
 ///
 /// | register | argument | rights |
 /// |---|---|---|
+/// | `rax` | [`MutexGetState`](Call::MutexGetState) | |
 /// | `rdi` | the Mutex | read |
 /// | `rsi` | where its [`MutexState`] goes; 0: it is not asked for | write |
 ///
@@ -93,6 +94,7 @@ pub fn mutex_get_state(mutex: u64) -> Result<MutexState> {
 ///
 /// | register | argument | rights |
 /// |---|---|---|
+/// | `rax` | [`MutexSetState`](Call::MutexSetState) | |
 /// | `rdi` | the Mutex | write |
 /// | `rsi` | its [`MutexState`]; 0: it stays as it is | read |
 ///
@@ -127,6 +129,7 @@ pub fn mutex_set_state(mutex: u64, state: &MutexState) -> Result<()> {
 ///
 /// | register | argument | rights |
 /// |---|---|---|
+/// | `rax` | [`MutexLock`](Call::MutexLock) | |
 /// | `rdi` | the Mutex | write |
 /// | `rsi` | the time stamp counter value until which to wait; 0: for ever | |
 /// | `rdx` | what RAX returns once the thread has the Mutex. 0 ([`Ok`](Status::Ok)) for all but the kernel, which makes a thread that sleeps in [`cond_wait`](super::cond_wait) one that is about to make this call | |
@@ -168,6 +171,7 @@ pub fn mutex_lock(mutex: u64, deadline: u64) -> Result<()> {
 ///
 /// | register | argument | rights |
 /// |---|---|---|
+/// | `rax` | [`MutexTrylock`](Call::MutexTrylock) | |
 /// | `rdi` | the Mutex | write |
 ///
 /// # Results
@@ -200,6 +204,7 @@ pub fn mutex_trylock(mutex: u64) -> Result<()> {
 ///
 /// | register | argument | rights |
 /// |---|---|---|
+/// | `rax` | [`MutexUnlock`](Call::MutexUnlock) | |
 /// | `rdi` | the Mutex | write |
 ///
 /// # Results

@@ -50,6 +50,7 @@ refer!(
 ///
 /// | register | argument | rights |
 /// |---|---|---|
+/// | `rax` | [`PortGetState`](Call::PortGetState) | |
 /// | `rdi` | the Port | read |
 /// | `rdx` | a Reference to be pointed at its Portset; 0: that is not asked for | write |
 ///
@@ -80,6 +81,7 @@ pub fn port_get_state(port: u64, portset: u64) -> Result<u64> {
 ///
 /// | register | argument | rights |
 /// |---|---|---|
+/// | `rax` | [`PortSetState`](Call::PortSetState) | |
 /// | `rdi` | the Port | write |
 /// | `rsi` | its alias | |
 /// | `rdx` | a Reference to its Portset, right [`SERVE`](ReferenceRights::SERVE); 0: as it is | read |

@@ -45,6 +45,7 @@ refer!(
 ///
 /// | register | argument | rights |
 /// |---|---|---|
+/// | `rax` | [`PortsetGetState`](Call::PortsetGetState) | |
 /// | `rdi` | the Portset | read |
 ///
 /// # Results
@@ -73,6 +74,7 @@ pub fn portset_get_state(portset: u64) -> Result<()> {
 ///
 /// | register | argument | rights |
 /// |---|---|---|
+/// | `rax` | [`PortsetSetState`](Call::PortsetSetState) | |
 /// | `rdi` | the Portset | write |
 ///
 /// # Results

@@ -30,6 +30,7 @@ relocate!(ReferenceMove, reference_move(reference), "reference_move", "Reference
 ///
 /// | register | argument | rights |
 /// |---|---|---|
+/// | `rax` | [`ReferenceCopy`](Call::ReferenceCopy) | |
 /// | `rdi` | the original, right [`COPY`](ReferenceRights::COPY) unless it links to nothing | read |
 /// | `rsi` | the copy | write |
 ///
@@ -60,6 +61,7 @@ pub fn reference_copy(from: u64, to: u64) -> Result<()> {
 ///
 /// | register | argument | rights |
 /// |---|---|---|
+/// | `rax` | [`ReferenceCheck`](Call::ReferenceCheck) | |
 /// | `rdi` | the Reference | read |
 ///
 /// # Results
@@ -96,6 +98,7 @@ pub fn reference_rights(reference: u64) -> Result<ReferenceRights> {
 ///
 /// | register | argument | rights |
 /// |---|---|---|
+/// | `rax` | [`ReferenceRestrict`](Call::ReferenceRestrict) | |
 /// | `rdi` | the original, right [`COPY`](ReferenceRights::COPY) and, to set a badge, [`BADGE`](ReferenceRights::BADGE) | read |
 /// | `rsi` | the copy | write |
 /// | `rdx` | the [`ReferenceRights`] that the copy keeps of the original's | |
@@ -131,6 +134,7 @@ pub fn reference_restrict(from: u64, to: u64, rights: ReferenceRights, badge: u6
 ///
 /// | register | argument | rights |
 /// |---|---|---|
+/// | `rax` | [`ReferenceGrant`](Call::ReferenceGrant) | |
 /// | `rdi` | the original, rights [`COPY`](ReferenceRights::COPY) and [`GRANT`](ReferenceRights::GRANT) | read |
 /// | `rsi` | the copy, which alone can revoke the grant | write |
 ///
@@ -168,6 +172,7 @@ pub fn reference_grant(from: u64, to: u64) -> Result<()> {
 ///
 /// | register | argument | rights |
 /// |---|---|---|
+/// | `rax` | [`ReferenceRevoke`](Call::ReferenceRevoke) | |
 /// | `rdi` | the Reference, right [`REVOKE`](ReferenceRights::REVOKE) | write |
 ///
 /// # Results

@@ -46,6 +46,7 @@ refer!(
 ///
 /// | register | argument | rights |
 /// |---|---|---|
+/// | `rax` | [`RegionGetState`](Call::RegionGetState) | |
 /// | `rdi` | the Region | read |
 /// | `rsi` | where its [`RegionState`] goes; 0: it is not asked for | write |
 /// | `rdx` | a Reference to be pointed at the Space that it exports; 0: that is not asked for | write |
@@ -81,6 +82,7 @@ pub fn region_get_state(region: u64, space: u64, keeper: u64) -> Result<RegionSt
 ///
 /// | register | argument | rights |
 /// |---|---|---|
+/// | `rax` | [`RegionSetState`](Call::RegionSetState) | |
 /// | `rdi` | the Region | write |
 /// | `rsi` | its [`RegionState`]; 0: as it is, which must have been set before | read |
 /// | `rdx` | a Reference to the Space that it exports, right [`EXPORT`](ReferenceRights::EXPORT); 0: as it is, at first the caller's own | read |
@@ -126,6 +128,7 @@ pub unsafe fn region_set_state(region: u64, state: &RegionState, space: u64, kee
 ///
 /// | register | argument | rights |
 /// |---|---|---|
+/// | `rax` | [`RegionProtect`](Call::RegionProtect) | |
 /// | `rdi` | the Region | write |
 /// | `rsi` | the [`Rights`] that it exports from now on | |
 ///
@@ -155,6 +158,7 @@ pub fn region_protect(region: u64, rights: Rights) -> Result<()> {
 ///
 /// | register | argument | rights |
 /// |---|---|---|
+/// | `rax` | [`RegionSearch`](Call::RegionSearch) | |
 /// | `rdi` | the Region | read |
 /// | `rsi` | the offset in it from which on to look | |
 ///

@@ -34,6 +34,7 @@ pub enum Scheduled {
 ///
 /// | register | argument | rights |
 /// |---|---|---|
+/// | `rax` | [`ThreadSchedule`](Call::ThreadSchedule) | |
 /// | `rdi` | the Thread, not the caller; 0: nobody, the caller gives its own time [back](thread_yield) | read |
 /// | `rsi` | the time stamp counter value until which the donation lasts; 0: no limit | |
 /// | `rdx` | what else ends it: a [`Sensitivity`] | |
@@ -123,6 +124,7 @@ pub fn thread_yield() {
 ///
 /// | register | argument | rights |
 /// |---|---|---|
+/// | `rax` | [`ThreadSetScheduler`](Call::ThreadSetScheduler) | |
 /// | `rdi` | the Thread; the caller too | write |
 /// | `rsi` | a Reference to its scheduler's Port, right [`CALL`](ReferenceRights::CALL); 0: none | read |
 /// | `rdx` | the word by which the scheduler knows it | |
@@ -155,6 +157,7 @@ pub fn thread_set_scheduler(thread: u64, scheduler: u64, value: u64) -> Result<(
 ///
 /// | register | argument | rights |
 /// |---|---|---|
+/// | `rax` | [`ThreadGetScheduler`](Call::ThreadGetScheduler) | |
 /// | `rdi` | the Thread; the caller too | read |
 /// | `rsi` | a Reference to be pointed at its scheduler's Port; 0: that is not asked for | write |
 ///

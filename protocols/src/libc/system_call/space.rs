@@ -20,6 +20,7 @@ use crate::{
 ///
 /// | register | argument | rights |
 /// |---|---|---|
+/// | `rax` | [`SpaceCreate`](Call::SpaceCreate) | |
 /// | `rdi` | where: a multiple of [`OBJECT_SIZE`](crate::api::OBJECT_SIZE) | write, create objects |
 /// | `rsi` | its [`SpaceKind`] | |
 /// | `rdx` | its allowance of kernel memory, in frames | |
@@ -84,6 +85,7 @@ refer!(
 ///
 /// | register | argument | rights |
 /// |---|---|---|
+/// | `rax` | [`SpaceGetState`](Call::SpaceGetState) | |
 /// | `rdi` | the Space | read |
 /// | `rsi` | where its [`SpaceState`] goes; 0: it is not asked for | write |
 /// | `rdx` | a Reference to be pointed at its keeper Port; 0: that is not asked for | write |
@@ -125,6 +127,7 @@ pub fn space_get_keeper(space: u64, keeper: u64) -> Result<u64> {
 ///
 /// | register | argument | rights |
 /// |---|---|---|
+/// | `rax` | [`SpaceSetState`](Call::SpaceSetState) | |
 /// | `rdi` | the Space | write |
 /// | `rsi` | a Reference to its keeper Port, right [`CALL`](ReferenceRights::CALL); 0: as it is, at first none | read |
 /// | `rdx` | for how many ticks of the time stamp counter its threads wait for a keeper's reply, its own or a Region's; 0: as it is, at first ten seconds | |
@@ -170,6 +173,7 @@ pub fn space_set_patience(space: u64, ticks: u64) -> Result<()> {
 ///
 /// | register | argument | rights |
 /// |---|---|---|
+/// | `rax` | [`SpaceSetPolicy`](Call::SpaceSetPolicy) | |
 /// | `rdi` | the Space, of a machine | write |
 /// | `rsi` | the [`policy::Kind`] of the entries | |
 /// | `rdx` | the address of the first entry | read |

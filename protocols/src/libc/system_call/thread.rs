@@ -61,6 +61,7 @@ refer!(
 ///
 /// | register | argument | rights |
 /// |---|---|---|
+/// | `rax` | [`ThreadGetState`](Call::ThreadGetState) | |
 /// | `rdi` | the Thread, not the caller | read |
 /// | `rsi` | where its [`NativeState`] goes, or the [`VirtualCpuState`] of a thread in a machine Space; 0: it is not asked for | write |
 /// | `rdx` | the [`Groups`] that are filled in | |
@@ -160,6 +161,7 @@ pub fn thread_set_self(thread: u64, address: u64) -> Result<()> {
 ///
 /// | register | argument | rights |
 /// |---|---|---|
+/// | `rax` | [`ThreadSetState`](Call::ThreadSetState) | |
 /// | `rdi` | the Thread, not the caller | write |
 /// | `rsi` | its [`NativeState`], or the [`VirtualCpuState`] of a thread in a machine Space; 0: as it is | read |
 /// | `rdx` | the [`Groups`] that are set of it | |
@@ -261,6 +263,7 @@ pub unsafe fn thread_set_virtual_cpu(
 ///
 /// | register | argument | rights |
 /// |---|---|---|
+/// | `rax` | [`ThreadInterrupt`](Call::ThreadInterrupt) | |
 /// | `rdi` | the Thread; the caller too | read |
 /// | `rsi` | the vector: 16 to 255; 0 withdraws what was posted | |
 ///
@@ -290,7 +293,11 @@ pub fn thread_interrupt(thread: u64, vector: u8) -> Result<u64> {
 ///
 /// # Arguments
 ///
-/// None, and no rights.
+/// No rights.
+///
+/// | register | argument |
+/// |---|---|
+/// | `rax` | [`ThreadSelf`](Call::ThreadSelf) |
 ///
 /// # Results
 ///
@@ -327,6 +334,7 @@ pub fn thread_self() -> u64 {
 ///
 /// | register | argument |
 /// |---|---|
+/// | `rax` | [`ThreadSetExceptions`](Call::ThreadSetExceptions) |
 /// | `rdi` | 1 to enable them, 0 to disable them |
 ///
 /// # Results
@@ -364,6 +372,7 @@ pub fn thread_set_exceptions(enabled: bool) -> Result<bool> {
 ///
 /// | register | argument |
 /// |---|---|
+/// | `rax` | [`ThreadSetHandlers`](Call::ThreadSetHandlers) |
 /// | `rdi` | the address of the exception handler; 0: none |
 /// | `rsi` | the address of the interrupt handler; 0: none |
 ///
@@ -405,7 +414,11 @@ pub unsafe fn thread_set_handlers(exception: u64, interrupt: u64) -> Result<(u64
 ///
 /// # Arguments
 ///
-/// None, and no rights.
+/// No rights.
+///
+/// | register | argument |
+/// |---|---|
+/// | `rax` | [`ThreadReturnFromException`](Call::ThreadReturnFromException) |
 ///
 /// # Results
 ///
@@ -442,7 +455,11 @@ pub unsafe fn thread_return_from_exception() -> ! {
 ///
 /// # Arguments
 ///
-/// None, and no rights.
+/// No rights.
+///
+/// | register | argument |
+/// |---|---|
+/// | `rax` | [`ThreadGetSaved`](Call::ThreadGetSaved) |
 ///
 /// # Results
 ///
@@ -495,6 +512,7 @@ pub fn thread_get_saved() -> Result<Saved> {
 ///
 /// | register | argument |
 /// |---|---|
+/// | `rax` | [`ThreadSetSaved`](Call::ThreadSetSaved) |
 /// | `rdi` | RAX |
 /// | `rsi` | RCX |
 /// | `rdx` | RDX |
@@ -540,6 +558,7 @@ pub unsafe fn thread_set_saved(saved: &Saved) -> Result<()> {
 ///
 /// | register | argument |
 /// |---|---|
+/// | `rax` | [`ThreadRedirect`](Call::ThreadRedirect) |
 /// | `rdi` | the first address of the code whose `SYSCALL` instructions are calls of the low-level API |
 /// | `rsi` | the length of that code in bytes |
 /// | `rdx` | where all others go; 0 for no redirection |
