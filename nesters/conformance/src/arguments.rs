@@ -5,6 +5,7 @@ use protocols::exception::Misuse;
 use protocols::libc::system_call;
 use protocols::libnest::{Peer, Reference};
 use protocols::policy::{Kind, MAX_CPUID_ENTRIES};
+use protocols::scheduling::TimeSource;
 
 use crate::harness::{Bench, Test, Verdict, require};
 use crate::native::{Answer, DATA, Native};
@@ -17,6 +18,8 @@ pub const TESTS: &[Test] = &[
     ("arguments::of_connections", of_connections),
     ("arguments::portset_destroyed_while_waiting", portset_destroyed_while_waiting),
     ("arguments::saved_registers_of_nobody", saved_registers_of_nobody),
+    ("arguments::no_memory_for_a_virtual_cpu", no_memory_for_a_virtual_cpu),
+    ("arguments::void_scheduler", void_scheduler),
 ];
 
 const OBJECT: u64 = DATA;
@@ -161,5 +164,45 @@ fn saved_registers_of_nobody(_: &mut Bench) -> Verdict {
     let returned = peer.make(&[(Call::ThreadGetSaved, &[1, 2, 3, 4, 5]), (Call::ReferenceCheck, &[place])])?;
     require!((returned[0].rdi, returned[0].rsi, returned[0].rdx, returned[0].r10), (0, 0, 0, 0));
     require!((returned[1].rdi, returned[1].rsi, returned[1].rdx), (place, 0, 0));
+    Ok(())
+}
+
+/// A Space whose allowance suffices for the tables of a machine but for no virtual CPU.
+fn no_memory_for_a_virtual_cpu(bench: &mut Bench) -> Verdict {
+    let mut child = Native::new(bench)?;
+    let [space, thread, to_space, of_thread] = [0, 1, 2, 3].map(|index| OBJECT + index * OBJECT_SIZE);
+    for reference in [to_space, of_thread] {
+        require!(child.status(bench, Call::ReferenceCreate, &[reference])?, Status::Ok as u64);
+    }
+    let (no_memory, mut refused) = (Status::NoMemory as u64, 0);
+    for allowance in 1..32 {
+        if child.status(bench, Call::SpaceCreate, &[space, SpaceKind::Machine as u64, allowance])? == no_memory {
+            continue;
+        }
+        require!(child.status(bench, Call::SpaceReference, &[space, to_space])?, Status::Ok as u64);
+        require!(child.status(bench, Call::ThreadCreate, &[thread])?, Status::Ok as u64);
+        if child.status(bench, Call::ThreadSetState, &[thread, 0, 0, to_space])? == no_memory {
+            refused += 1;
+            // It is in no Space, and nothing is lost.
+            require!(child.status(bench, Call::ThreadGetState, &[thread, 0, 0, of_thread])?, Status::Ok as u64);
+            require!(system_call::reference_check(child.own_address(of_thread))?, None);
+        }
+        require!(child.status(bench, Call::ThreadDestroy, &[thread])?, Status::Ok as u64);
+        require!(child.status(bench, Call::SpaceDestroy, &[space])?, Status::Ok as u64);
+    }
+    require!((1..31).contains(&refused), true);
+    Ok(())
+}
+
+fn void_scheduler(bench: &mut Bench) -> Verdict {
+    let peer = Peer::new()?;
+    let thread = peer.thread().address();
+    let void = bench.port()?.reference().duplicate()?;
+    require!(void.check()?, None);
+    let set = system_call::thread_set_scheduler(thread, void.address(), 1);
+    require!(set, Err(Status::InvalidDestination));
+    // Nothing has changed.
+    let (source, word, _) = system_call::thread_get_scheduler(thread, 0)?;
+    require!((source, word), (TimeSource::Root, 0));
     Ok(())
 }
