@@ -173,7 +173,7 @@ pub fn thread_set_self(thread: u64, address: u64) -> Result<()> {
 ///
 /// * [`Ok`](Status::Ok)
 /// * [`NoMemory`](Status::NoMemory): there is no memory for a virtual CPU; the thread is in no Space
-/// * [`Refused`](Status::Refused): the state is one that no thread can have; none of it was set
+/// * [`Refused`](Status::Refused): the state is one that no thread can have, or there are no such groups; none of it was set
 /// * [`InvalidDestination`](Status::InvalidDestination): the Reference is void; nothing was changed
 ///
 #[doc = misuse!(
