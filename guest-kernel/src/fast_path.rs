@@ -99,8 +99,9 @@ impl Kernel {
         let portset = objects.portsets.get_mut(port.portset?)?;
         let server_id = portset.servers.first()?;
         let (sender, server) = objects.threads.pair_mut(sender_id, server_id)?;
+        let bits = sender.registers.gpr[RSI];
         // A server that waits has received what there was before.
-        if port.notification != 0 || !server.view.exists() || server.stopped {
+        if bits == 0 || port.notification != 0 || !server.view.exists() || server.stopped {
             return None;
         }
         // Others than those with time from the root do not run just because they are woken.
@@ -112,7 +113,6 @@ impl Kernel {
         }
         portset.servers.take_first(server);
         server.wait = Wait::Nothing;
-        let bits = sender.registers.gpr[RSI];
         set_words(&first_word(bits), server.receiving(port.alias, MessageKind::Notification));
         sender.registers.gpr[RAX] = Status::Ok as u64;
         let (view, context, resume) = (server.view, server.context, Resume::thread(&server.registers));

@@ -180,6 +180,8 @@ impl Kernel {
             Call::IpcSend => {
                 let port = self.destination_of(caller, a, ReferenceRights::SEND)?.port;
                 match self.objects.ports.get_mut(port) {
+                    // Nothing to be announced: whoever was woken would find nothing.
+                    Some(_) if b == 0 => return Ok(Some(Status::Ok)),
                     Some(port) => port.notification |= b,
                     None => return Ok(Some(Status::InvalidDestination)),
                 }

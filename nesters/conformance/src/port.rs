@@ -19,6 +19,7 @@ pub const TESTS: &[Test] = &[
     ("port::server_gives_a_client_up", server_gives_a_client_up),
     ("port::no_client_to_reply_to", no_client_to_reply_to),
     ("port::notifications_merge", notifications_merge),
+    ("port::no_bits_are_no_notification", no_bits_are_no_notification),
     ("port::deadlines", deadlines),
     ("port::clients_take_turns", clients_take_turns),
     ("port::moves_between_portsets", moves_between_portsets),
@@ -152,6 +153,23 @@ fn notifications_merge(bench: &mut Bench) -> Verdict {
     require!(bench.receive(), Event::Notification { alias, bits: 5 | 1 << 63 });
     let soon = bench.microseconds(100);
     require!(bench.receive_until(soon), Event::TimedOut);
+    Ok(())
+}
+
+fn no_bits_are_no_notification(bench: &mut Bench) -> Verdict {
+    let mut child = Native::new(bench)?;
+    let port = bench.port()?;
+    let alias = bench.last_alias();
+    connect(&child, &port)?;
+    // The bench waits for a message meanwhile. The kernel knows the Reference from the second call on.
+    for _ in 0..3 {
+        require!(child.status(bench, Call::IpcSend, &[REFERENCE, 0])?, 0);
+    }
+    port.reference().send(0)?;
+    let soon = bench.microseconds(100);
+    require!(bench.receive_until(soon), Event::TimedOut);
+    port.reference().send(1)?;
+    require!(bench.receive(), Event::Notification { alias, bits: 1 });
     Ok(())
 }
 

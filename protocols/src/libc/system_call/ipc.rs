@@ -109,7 +109,7 @@ pub fn ipc_call(reference: u64, message: &mut Message) -> Result<()> {
 /// # Effects
 ///
 /// The bits are set in the notification word of the Port, with those that no server has received yet. A server receives all of them as one
-/// [`Notification`](MessageKind::Notification), with the Port's alias: they may come from several senders.
+/// [`Notification`](MessageKind::Notification), with the Port's alias: they may come from several senders. Without a bit nothing is sent.
 ///
 #[doc = never_waits!()]
 /// # Cost
