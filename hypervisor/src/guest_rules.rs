@@ -113,6 +113,12 @@ pub fn cr4_is_valid(value: u64, old: u64, cr3: u64, efer: u64, possible: u64) ->
     value & !(possible | VMXE) == 0 && (!long || value & PAE != 0) && (!starts_pcids || long && cr3 & 0xfff == 0)
 }
 
+/// Whether IA-32e mode is active only with paging and protection, as a VM entry wants it (Intel SDM vol. 3C, 26.3.1.1). Emulators
+/// are known to enter the guest all the same, and to end.
+pub const fn mode_is_possible(cr0: u64, cr4: u64, efer: u64) -> bool {
+    efer & LMA == 0 || cr0 & PE != 0 && cr0 & PG != 0 && cr4 & PAE != 0
+}
+
 /// Whether the state uses PAE paging, whose page-directory pointers the VMCS holds.
 pub const fn uses_pointers(cr0: u64, cr4: u64, efer: u64) -> bool {
     cr0 & PG != 0 && cr4 & PAE != 0 && efer & LMA == 0
@@ -142,6 +148,15 @@ mod tests {
         assert_eq!(write_cr0(PG | PE, PE, 0, LME, false), None, "no PAE");
         assert_eq!(write_cr0(PE, PG | PE, PAE, LME | LMA, true), None, "from 64-bit code");
         assert!(write_cr0(PG | PE, PE, PAE, 0, false).unwrap().load_pointers);
+    }
+
+    #[test]
+    fn long_mode_needs_paging() {
+        assert!(mode_is_possible(PE | PG, PAE, LME | LMA));
+        assert!(mode_is_possible(0, 0, LME));
+        for (cr0, cr4) in [(0, PAE), (PE, PAE), (PG, PAE), (PE | PG, 0)] {
+            assert!(!mode_is_possible(cr0, cr4, LME | LMA), "{cr0:#x} {cr4:#x}");
+        }
     }
 
     #[test]

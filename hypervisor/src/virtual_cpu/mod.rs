@@ -143,6 +143,11 @@ fn prepare(frames: &FrameTable, active: &mut Active) -> bool {
     if !dirty.is_empty() {
         state::write(state, dirty);
         if dirty.intersects(Groups::CONTROL | Groups::EFER) {
+            if !state::mode_in_vmcs_is_possible() {
+                // Until the kernel changes it again.
+                state.dirty = dirty.bits();
+                return false;
+            }
             // Only the pointers' own values can be wrong then, which the entry checks.
             let _ = state::load_pointers(frames, control);
         }

@@ -5,7 +5,7 @@ use protocols::virtual_cpu::{Groups, Segment, VirtualCpuState, register};
 
 use super::VirtualCpu;
 use crate::frames::FrameTable;
-use crate::guest_rules::{CR0_OWNED, LMA, real_cr0, real_cr4, uses_pointers};
+use crate::guest_rules::{CR0_OWNED, LMA, mode_is_possible, real_cr0, real_cr4, uses_pointers};
 use crate::machine::read_pointers;
 use crate::vmx::controls::Entry;
 use crate::vmx::field::{ControlField as Control, GuestField as Guest};
@@ -132,6 +132,11 @@ pub fn write_efer(value: u64) {
     let controls = vmread(Control::ENTRY) & !u64::from(Entry::IA32E_MODE_GUEST.bits()) | long;
     // SAFETY: the bit says in which mode the guest is; a wrong one fails the entry.
     unsafe { vmwrite_control(Control::ENTRY, controls) };
+}
+
+/// Whether the mode that the VMCS says is [possible](mode_is_possible).
+pub fn mode_in_vmcs_is_possible() -> bool {
+    mode_is_possible(vmread(Guest::CR0), vmread(Guest::CR4), vmread(Guest::EFER))
 }
 
 /// Loads the page-directory pointers where the guest uses PAE paging, as a write of CR3 does (Intel SDM vol. 3A,

@@ -606,6 +606,10 @@ fn impossible_state(bench: &mut Bench) -> Verdict {
     for change in [
         (|state| state.segments[1].access = 0xffff) as fn(&mut VirtualCpuState),
         |state| state.cr0 = 0x8000_0000,
+        // IA-32e mode without paging, protection or wide entries.
+        |state| state.cr0 = 0x30,
+        |state| state.cr0 = 0x31,
+        |state| state.cr4 = 0,
         |state| state.cr3 = u64::MAX,
         |state| state.efer = u64::MAX,
         |state| state.pat = u64::MAX,
