@@ -54,6 +54,9 @@ pub enum Command {
     Image(ImageArgs),
     /// Measures what trapping and what calling cost, and how long Linux boots.
     Bench(BenchArgs),
+    /// Makes random calls of the low-level API, from a process and from a
+    /// machine, and checks that nothing comes of it.
+    Fuzz(FuzzArgs),
     /// Says what this computer can do and what is missing.
     Doctor,
 }
@@ -161,6 +164,26 @@ pub struct BenchArgs {
     /// Keep what the consoles print in this folder, a file for each boot.
     #[arg(long, value_name = "FOLDER")]
     pub logs: Option<PathBuf>,
+}
+
+/// A run of the fuzzer.
+#[derive(Args, Clone, Debug)]
+pub struct FuzzArgs {
+    /// How many calls to make.
+    #[arg(long, value_name = "N", default_value_t = 10_000_000)]
+    pub calls: u64,
+    /// Where all random choices come from [default: the time].
+    #[arg(long, value_name = "N")]
+    pub seed: Option<u64>,
+    /// The round to begin with, to repeat what went wrong in it.
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    pub round: u64,
+    /// The host machine, `bochs` or `kvm` [default: kvm where it offers VT-x].
+    #[arg(long, value_enum, hide_possible_values = true)]
+    pub host: Option<HostKind>,
+    /// Keep what the console prints in this file.
+    #[arg(long, value_name = "FILE")]
+    pub log: Option<PathBuf>,
 }
 
 impl Cli {

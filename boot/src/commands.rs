@@ -3,6 +3,7 @@
 pub mod bench;
 pub mod boot;
 pub mod doctor;
+pub mod fuzz;
 pub mod image;
 pub mod run;
 
@@ -20,6 +21,7 @@ pub fn dispatch(cli: &Cli, matches: &ArgMatches) -> Result<()> {
         }
         Some(Command::Image(arguments)) => image::image(arguments),
         Some(Command::Bench(arguments)) => bench::bench(arguments),
+        Some(Command::Fuzz(arguments)) => fuzz::fuzz(arguments),
         Some(Command::Doctor) => doctor::doctor(),
     }
 }

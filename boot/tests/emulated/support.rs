@@ -47,7 +47,7 @@ pub fn built() -> Result<&'static Built> {
     }
     HostKind::Bochs.ensure(packages::IMAGE)?;
     let workspace = Workspace::find()?;
-    let binaries = Binaries::build(&workspace, &[SYSTEM, &["conformance"]].concat())?;
+    let binaries = Binaries::build(&workspace, &[SYSTEM, &["conformance", "fuzz"]].concat())?;
     Ok(BUILT.get_or_init(|| Built { workspace, binaries }))
 }
 
