@@ -133,6 +133,7 @@ pub fn start(boot_info: u64) -> Kernel {
         lines: [None; apic::LINES as usize],
         ram,
         kernel_table: HostPhysical::new(cpu::page_table()),
+        tracked_regions: 0,
         list,
     };
     kernel.start_root(info, free, &devices, kernel_memory);

@@ -50,9 +50,10 @@ impl Kernel {
             }
         }
         let grants_ended = self.end_grants_of(id);
+        let tracking_ended = (0..PIECES).any(|_| !self.end_tracking_paid_by(id));
         self.objects.spaces.get(id).is_none_or(|space| {
             let empty = space.threads.first().is_none() && space.regions.first().is_none();
-            empty && space.mappings.values().next().is_none() && grants_ended
+            empty && space.mappings.values().next().is_none() && grants_ended && tracking_ended
         })
     }
 

@@ -111,7 +111,10 @@ impl Kernel {
 
     #[inline(never)]
     fn find_window(&mut self, id: Id<Space>, address: u64, want: Rights) -> Result<Window, Fault> {
-        let found = translate(&self.hierarchy(), id, address, want)?;
+        let mut found = translate(&self.hierarchy(), id, address, want)?;
+        if found.tracked {
+            self.limit_tracked(id, address, want, &mut found);
+        }
         let window = Window::new(address, &found, self.kind_of_memory(found.physical.get()));
         if let Some(space) = self.objects.spaces.get_mut(id) {
             space.windows.add(window, space.epoch);
@@ -138,7 +141,7 @@ impl Kernel {
     }
 
     /// Drops all that the tables hold of a Space and of all Spaces that show part of it.
-    fn empty_derived(&mut self, space: Id<Space>) {
+    pub fn empty_derived(&mut self, space: Id<Space>) {
         let mut list = None;
         let mut hierarchy = self.hierarchy_mut();
         hierarchy::visit_derived(&mut hierarchy, space, |hierarchy, id| {

@@ -54,6 +54,8 @@ pub struct Kernel {
     pub ram: Vec<(u64, u64)>,
     /// The page-table root that holds the kernel's half.
     pub kernel_table: HostPhysical,
+    /// How many Regions are tracked.
+    pub tracked_regions: usize,
     /// For lists to and from the monitor.
     pub list: Frame<ListPage>,
 }

@@ -97,6 +97,7 @@ pub mod schedule;
 pub mod space;
 pub mod suspend;
 pub mod thread;
+pub mod tracking;
 
 use core::fmt::Arguments;
 use protocols::machine::End;

@@ -199,6 +199,7 @@ impl Kernel {
             Object::Region(id) => {
                 self.withdraw_region(id);
                 self.detach_region(id);
+                self.end_tracking(id);
                 if let Some(region) = self.objects.regions.remove(id) {
                     self.objects.drop_kept(region.keeper.capability());
                     self.objects.drop_kept(region.space_link);
@@ -301,6 +302,7 @@ impl Kernel {
         // What other Spaces derived from this one goes first, then the tables as a whole.
         self.withdraw_derived(Piece { space: id, start: 0, end: MEMORY_END });
         while !self.end_grants_of(id) {}
+        while self.end_tracking_paid_by(id) {}
         let Some(space) = self.objects.spaces.remove(id) else { return };
         self.objects.drop_kept(space.keeper.capability());
         if self.is_loaded(&space.contents) {
@@ -313,7 +315,7 @@ impl Kernel {
         }
         let mut next = space.regions.first();
         while let Some(region) = next {
-            next = List::after(&self.objects.regions, region);
+            next = List::<Region>::after(&self.objects.regions, region);
             if let Some(region) = self.objects.regions.get_mut(region) {
                 region.space = None;
                 region.place = ListPlace::default();

@@ -36,6 +36,7 @@ impl Space {
             next_emptied: None,
             keeper: Reference::default(),
             grants: List::default(),
+            tracked: List::default(),
             patience: 0,
             contents,
             account,

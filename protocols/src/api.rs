@@ -146,6 +146,9 @@
 //! | [`region_set_state`](crate::libc::system_call::region::region_set_state) | `0x45` | Sets the state of a Region. | never | linear: what was derived |
 //! | [`region_protect`](crate::libc::system_call::region::region_protect) | `0x46` | Limits everything derived from a Region. | never | linear: what was derived |
 //! | [`region_search`](crate::libc::system_call::region::region_search) | `0x47` | Finds objects in the memory that a Region exports. | never | linear: memory searched |
+//! | [`region_track`](crate::libc::system_call::region::region_track) | `0x48` | Has a Region [remember](tracking) which of its pages are written. | never | linear: what was derived, 128 MiB of memory |
+//! | [`region_get_dirty`](crate::libc::system_call::region::region_get_dirty) | `0x49` | Reports and forgets which pages of a Region were written. | never | linear: what was written |
+//! | [`region_set_dirty`](crate::libc::system_call::region::region_set_dirty) | `0x4a` | Has a Region remember that pages were written. | never | linear: pages |
 //!
 //! ## [Ports](crate::libc::system_call::port)
 //!
@@ -273,6 +276,7 @@ mod region;
 mod space;
 mod status;
 mod thread;
+pub mod tracking;
 pub mod transfer;
 
 pub use crate::native_thread::NativeState;
@@ -285,6 +289,7 @@ pub use region::RegionState;
 pub use space::{SpaceKind, SpaceState};
 pub use status::Status;
 pub use thread::{Run, Sensitivity};
+pub use tracking::DirtyRange;
 pub use transfer::{Buffer, ConnectionState, Side, Table, Transfer};
 
 use bitflags::bitflags;

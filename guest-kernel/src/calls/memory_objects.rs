@@ -150,6 +150,11 @@ impl Kernel {
         let (space, space_link) = self.optional_space(caller, space, ReferenceRights::EXPORT)?.unzip();
         let space = space.or(self.objects.regions.get(id).and_then(|region| region.space)).or(Some(caller));
         let keeper = self.optional_link(caller, keeper, ObjectType::Port, ReferenceRights::CALL)?;
+        if self.objects.regions.get(id).is_some_and(|region| {
+            region.tracking.is_some() && (region.space, region.start, region.size) != (space, state.start, state.size)
+        }) {
+            return Ok(Status::Refused);
+        }
         if self.orders_region(id, space).is_err() {
             return Ok(Status::Circular);
         }
@@ -187,6 +192,7 @@ impl Kernel {
         let [space, keeper] = [self.optional_reference(caller, space)?, self.optional_reference(caller, keeper)?];
         let Some(region) = self.objects.regions.get(id) else { return Err(Misuse::NoObject.into()) };
         let (value, keeper_link, references) = (region.state(), region.keeper.capability(), region.references);
+        let tracked = u64::from(region.tracking.is_some());
         // Where no Reference was given, it is the Space in which the Region was set: to export, as was done.
         let own = region.space.map(|space| {
             Capability::new(Object::Space(space)).limited(ReferenceRights::EXPORT | ReferenceRights::COPY)
@@ -197,6 +203,7 @@ impl Kernel {
         }
         self.point(space, space_link);
         self.point(keeper, keeper_link);
+        self.set_result(thread, RDX, tracked)?;
         self.set_result(thread, R8, references)
     }
 

@@ -16,6 +16,7 @@ mod references;
 mod scheduling;
 mod spaces;
 mod threads;
+mod tracking;
 mod transfer;
 mod user_memory;
 
@@ -157,6 +158,9 @@ impl Kernel {
             Call::RegionSetState => self.set_region(caller, a, b, c, d),
             Call::RegionProtect => self.protect_region(caller, a, b),
             Call::RegionSearch => return self.search_region(id, caller, a, b),
+            Call::RegionTrack => self.track_region(caller, a, b),
+            Call::RegionGetDirty => return self.get_dirty(id, caller, [a, b, c, d, e]),
+            Call::RegionSetDirty => return self.set_dirty(id, caller, [a, b, c]),
             Call::PortSetState => self.set_port(caller, a, b, c, d),
             Call::SpaceGetState => self.get_space(id, caller, [a, b, c]),
             Call::SpaceSetState => self.set_space(caller, a, b, c),

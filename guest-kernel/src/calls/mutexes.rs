@@ -13,7 +13,7 @@ use protocols::address::HostPhysical;
 use protocols::api::{MutexState, OBJECT_SIZE, Rights, Status};
 use protocols::exception::Misuse;
 use protocols::lock_word::{Word, owner};
-use protocols::virtual_cpu::register::{RDX, RSI};
+use protocols::virtual_cpu::register::{RDI, RDX, RSI};
 use zerocopy::IntoBytes;
 
 /// The lock word of a Mutex. A Mutex is only ever placed where there is one.
@@ -185,6 +185,8 @@ impl Kernel {
         thread.wait = Wait::Nothing;
         thread.gpr_mut()[RDX] = status as u64;
         let (mutex, own) = (thread.mutex.take(), thread.own_address());
+        let (space, address) = (thread.space, thread.gpr()[RDI]);
+        self.note_write(space, address);
         let mutex = mutex.and_then(|mutex| Some((mutex, self.lock_word(mutex)?)));
         let Some(thread) = self.objects.threads.get_mut(id) else { return };
         match (mutex, own) {
@@ -206,6 +208,10 @@ impl Kernel {
         }
         if let Some((word, others_wait)) = self.lock_word(mutex) {
             lock_word::settle(word, others_wait);
+        }
+        if let Some(thread) = self.objects.threads.get(id) {
+            let (space, address) = (thread.space, thread.gpr()[RDI]);
+            self.note_write(space, address);
         }
     }
 

@@ -15,9 +15,11 @@
 use crate::arena::{Arena, Id};
 use crate::list::{List, Member, Place};
 use crate::memory::address_map::AddressMap;
+use crate::memory::dirty::{Tracked, Tracking};
 use crate::references::{Access, Capability, Grant, Paid, Reference};
 use crate::space::Contents;
 use crate::thread::Thread;
+use alloc::boxed::Box;
 use core::cell::Cell;
 use protocols::address::HostPhysical;
 use protocols::api::Rights;
@@ -55,6 +57,8 @@ pub struct Space {
     pub names: crate::names::NameCache,
     /// The grants that it pays for.
     pub grants: List<Grant, Paid>,
+    /// The tracked Regions whose bitmaps it pays for.
+    pub tracked: List<Region, Tracked>,
     /// Its threads may use I/O ports.
     pub ports: bool,
 }
@@ -80,6 +84,10 @@ pub struct Region {
     pub mappings: List<Mapping>,
     /// Its place among the Regions of its Space.
     pub place: Place<Region>,
+    /// Which of its pages were written, if anybody wants to know.
+    pub tracking: Option<Box<Tracking>>,
+    /// Its place among the tracked Regions that its bitmap's payer pays for.
+    pub payer_place: Place<Region>,
 }
 
 /// A Mapping.
@@ -145,6 +153,8 @@ pub struct Translation {
     pub before: u64,
     /// How many bytes from it on are.
     pub after: u64,
+    /// A Region of the chain is tracked.
+    pub tracked: bool,
 }
 
 /// Why an address has no translation.
@@ -175,8 +185,13 @@ pub fn translate(
 ) -> Result<Translation, Fault> {
     let mut space = space;
     let mut address = address;
-    let mut found =
-        Translation { physical: HostPhysical::new(0), rights: Rights::all(), before: u64::MAX, after: u64::MAX };
+    let mut found = Translation {
+        physical: HostPhysical::new(0),
+        rights: Rights::all(),
+        before: u64::MAX,
+        after: u64::MAX,
+        tracked: false,
+    };
     let mut fault = Fault::Unmapped;
     loop {
         let here = hierarchy.spaces.get(space).ok_or(fault)?;
@@ -202,10 +217,33 @@ pub fn translate(
             return Err(fault);
         }
         found.rights &= region.rights;
+        found.tracked |= region.tracking.is_some();
         found.before = found.before.min(offset);
         found.after = found.after.min(region.size - offset);
         address = region.start + offset;
         space = region.space.ok_or(fault)?;
+    }
+}
+
+/// Calls `meet` for every Region through which `space` shows what is at `address`, with the offset in it.
+pub fn visit_below(
+    hierarchy: &mut HierarchyMut<'_>,
+    space: Id<Space>,
+    address: u64,
+    mut meet: impl FnMut(Id<Region>, &mut Region, u64),
+) {
+    let (mut space, mut address) = (Some(space), address);
+    while let Some(here) = space.and_then(|space| hierarchy.spaces.get(space)) {
+        let mapping = here.mappings.at_or_before(address).and_then(|(_, id)| hierarchy.mappings.get(id));
+        let Some(mapping) = mapping.filter(|mapping| address - mapping.start < mapping.size) else { return };
+        let Some(id) = mapping.region else { return };
+        let Some(region) = hierarchy.regions.get_mut(id) else { return };
+        let offset = mapping.offset + (address - mapping.start);
+        if offset >= region.size {
+            return;
+        }
+        meet(id, region, offset);
+        (space, address) = (region.space, region.start + offset);
     }
 }
 
@@ -262,6 +300,8 @@ struct Step {
     piece: Piece,
     region: Option<Id<Region>>,
     mapping: Option<Id<Mapping>>,
+    /// Whether it goes on to the Space's next Region.
+    all_regions: bool,
 }
 
 /// A walk over a piece and every piece of any Space that is derived from it.
@@ -278,11 +318,25 @@ impl Derived {
     /// The walk below a piece. The piece itself does not come.
     pub fn of_piece(hierarchy: &Hierarchy<'_>, piece: Piece) -> Self {
         let region = hierarchy.spaces.get(piece.space).and_then(|space| space.regions.first());
-        let step = Step { piece, region, mapping: region.and_then(|region| first_mapping(hierarchy, region)) };
+        Self::from(hierarchy, piece, region, true)
+    }
+
+    /// The walk over what is derived from a piece of its Space through one Region.
+    pub fn of_region(hierarchy: &Hierarchy<'_>, region: Id<Region>, piece: Piece) -> Self {
+        Self::from(hierarchy, piece, Some(region), false)
+    }
+
+    fn from(hierarchy: &Hierarchy<'_>, piece: Piece, region: Option<Id<Region>>, all_regions: bool) -> Self {
+        let mapping = region.and_then(|region| first_mapping(hierarchy, region));
         let mut steps = heapless::Vec::new();
         // There is room for one.
-        let _ = steps.push(step);
+        let _ = steps.push(Step { piece, region, mapping, all_regions });
         Self { steps, count: 0 }
+    }
+
+    /// How many pieces came so far.
+    pub fn count(&self) -> usize {
+        self.count
     }
 
     /// The next piece; an error if there are too many, of which some have not come then.
@@ -293,7 +347,7 @@ impl Derived {
                 continue;
             };
             let Some(mapping_id) = step.mapping else {
-                step.region = List::after(hierarchy.regions, region_id);
+                step.region = List::<Region>::after(hierarchy.regions, region_id).filter(|_| step.all_regions);
                 step.mapping = step.region.and_then(|region| first_mapping(hierarchy, region));
                 continue;
             };
@@ -359,7 +413,7 @@ pub fn visit_derived(
         stack = hierarchy.spaces.get(id).and_then(|space| space.visit.next);
         let mut region = hierarchy.spaces.get(id).and_then(|space| space.regions.first());
         while let Some(region_id) = region {
-            region = List::after(hierarchy.regions, region_id);
+            region = List::<Region>::after(hierarchy.regions, region_id);
             let mut mapping = hierarchy.regions.get(region_id).and_then(|region| region.mappings.first());
             while let Some(mapping_id) = mapping {
                 mapping = List::<Mapping>::after(hierarchy.mappings, mapping_id);
@@ -561,6 +615,41 @@ mod tests {
                         let covered = dropped.iter().any(|piece| piece.space == space && (piece.start..piece.end).contains(&(page * PAGE)));
                         prop_assert_eq!(reached, covered, "space {:?} page {}", space, page);
                     }
+                }
+            }
+        }
+    }
+
+    proptest! {
+        /// What is derived through a Region from one of its pages is what shows that page through the Region.
+        #[test]
+        fn derived_through_a_region_is_what_shows_it(links in prop::collection::vec((0usize..5, 0usize..5, 0u64..8, 0u64..16, 1u64..6), 1..25), which in any::<prop::sample::Index>(), page in 0u64..8) {
+            let mut world = World::new();
+            let bottom = world.space(true);
+            let mut spaces = vec![bottom];
+            spaces.extend((0..5).map(|_| world.space(false)));
+            let mut regions = Vec::new();
+            for (from, to, offset, at, size) in links {
+                let (from, to) = if from <= to { (from, to + 1) } else { (to, from) };
+                let region = world.region(spaces[from], offset * PAGE, 8 * PAGE, Rights::READ);
+                world.map(region, spaces[to], 0, at * PAGE, size * PAGE, Rights::READ);
+                regions.push(region);
+            }
+            let region = *which.get(&regions);
+            let Region { space, start, .. } = *world.regions.get(region).unwrap();
+            let start = start + page * PAGE;
+            let mut walk = Derived::of_region(&world.view(), region, Piece { space: space.unwrap(), start, end: start + PAGE });
+            let mut derived = Vec::new();
+            while let Some(piece) = walk.next(&world.view()).unwrap() {
+                derived.push((piece.space, piece.start));
+                prop_assert_eq!(piece.end, piece.start + PAGE);
+            }
+            prop_assert_eq!(walk.count(), derived.len());
+            for &space in &spaces[1..] {
+                for address in (0..32).map(|page| page * PAGE) {
+                    let mut shows = false;
+                    visit_below(&mut world.change(), space, address + 5, |id, _, offset| shows |= (id, offset) == (region, page * PAGE + 5));
+                    prop_assert_eq!(shows, derived.contains(&(space, address)), "space {:?} at {:#x}", space, address);
                 }
             }
         }

@@ -107,12 +107,26 @@ impl PageTable {
 
     /// Removes every page that touches `start` to `end`; reports whether there was any.
     pub fn unmap(&mut self, memory: &mut impl TableMemory, start: u64, end: u64) -> bool {
-        Self::unmap_in(memory, self.root, 3, start, end.min(USER_END))
+        Self::keep_in(memory, self.root, 3, start, end.min(USER_END), 0)
     }
 
-    fn unmap_in(memory: &mut impl TableMemory, table: HostPhysical, level: u32, start: u64, end: u64) -> bool {
+    /// Makes every page that touches `start` to `end` read-only; reports whether any was not.
+    pub fn write_protect(&mut self, memory: &mut impl TableMemory, start: u64, end: u64) -> bool {
+        Self::keep_in(memory, self.root, 3, start, end.min(USER_END), !WRITABLE)
+    }
+
+    /// Clears in the entries of all pages that touch `start` to `end` the bits that are not in `keep`; reports whether any
+    /// was set.
+    fn keep_in(
+        memory: &mut impl TableMemory,
+        table: HostPhysical,
+        level: u32,
+        start: u64,
+        end: u64,
+        keep: u64,
+    ) -> bool {
         let step = PAGE_SIZE << (9 * level);
-        let mut removed = false;
+        let mut changed = false;
         let mut address = start;
         while address < end {
             let slot = index(address, level);
@@ -120,16 +134,18 @@ impl PageTable {
             let next = (address & !(step - 1)).saturating_add(step);
             if entry & PRESENT != 0 {
                 if level == 0 || entry & LARGE != 0 {
-                    memory.write(table, slot, 0);
-                    removed = true;
+                    if entry & !keep != 0 {
+                        memory.write(table, slot, entry & keep);
+                        changed = true;
+                    }
                 } else {
                     let below = HostPhysical::new(entry & ADDRESS);
-                    removed |= Self::unmap_in(memory, below, level - 1, address, end.min(next));
+                    changed |= Self::keep_in(memory, below, level - 1, address, end.min(next), keep);
                 }
             }
             address = next;
         }
-        removed
+        changed
     }
 
     /// What `address` is mapped to, with whether it can be written.
@@ -213,10 +229,10 @@ mod tests {
 
     proptest::proptest! {
         #[test]
-        fn agrees_with_a_map(steps in proptest::collection::vec((0u64..2048, 0u64..64, 0u8..3), 1..60)) {
+        fn agrees_with_a_map(steps in proptest::collection::vec((0u64..2048, 0u64..64, 0u8..4), 1..60)) {
             let mut memory = Tables { next: 1 << 32, ..Tables::default() };
             let mut table = PageTable::new(&mut memory, HostPhysical::new(0)).unwrap();
-            let mut model: HashMap<u64, u64> = HashMap::new();
+            let mut model: HashMap<u64, (u64, bool)> = HashMap::new();
             for (number, count, what) in steps {
                 let address = number * PAGE_SIZE;
                 match what {
@@ -225,24 +241,35 @@ mod tests {
                         let covered = model.contains_key(&address) && memory_is_large(&table, &memory, address);
                         if covered { model.retain(|&a, _| a & !(LARGE_PAGE_SIZE - 1) != large); }
                         table.map(&mut memory, page(address, address + PAGE_SIZE, PAGE_SIZE)).unwrap();
-                        model.insert(address, address + PAGE_SIZE);
+                        model.insert(address, (address + PAGE_SIZE, true));
                     }
                     1 => {
                         let large = address & !(LARGE_PAGE_SIZE - 1);
                         table.map(&mut memory, page(large, large + LARGE_PAGE_SIZE, LARGE_PAGE_SIZE)).unwrap();
-                        for n in 0..512 { model.insert(large + n * PAGE_SIZE, large + LARGE_PAGE_SIZE + n * PAGE_SIZE); }
+                        for n in 0..512 {
+                            model.insert(large + n * PAGE_SIZE, (large + LARGE_PAGE_SIZE + n * PAGE_SIZE, true));
+                        }
                     }
-                    _ => {
+                    _ if count > 0 => {
                         let end = address + count * PAGE_SIZE;
-                        let gone: Vec<u64> = model.keys().copied().filter(|&a| if memory_is_large(&table, &memory, a) {
+                        let touched: Vec<u64> = model.keys().copied().filter(|&a| if memory_is_large(&table, &memory, a) {
                             let large = a & !(LARGE_PAGE_SIZE - 1);
                             large < end && address < large + LARGE_PAGE_SIZE
                         } else { a >= address && a < end }).collect();
-                        if count > 0 { table.unmap(&mut memory, address, end); for a in gone { model.remove(&a); } }
+                        if what == 2 {
+                            assert_eq!(table.unmap(&mut memory, address, end), !touched.is_empty());
+                            for a in touched { model.remove(&a); }
+                        } else {
+                            let changes = touched.iter().any(|a| model[a].1);
+                            assert_eq!(table.write_protect(&mut memory, address, end), changes);
+                            for a in touched { model.entry(a).and_modify(|page| page.1 = false); }
+                        }
                     }
+                    _ => {}
                 }
                 for n in (0..2600).step_by(7).map(|n| n * PAGE_SIZE) {
-                    assert_eq!(table.lookup(&memory, n).map(|(p, _)| p.get()), model.get(&n).copied(), "at {n:#x}");
+                    let found = table.lookup(&memory, n).map(|(physical, writable)| (physical.get(), writable));
+                    assert_eq!(found, model.get(&n).copied(), "at {n:#x}");
                 }
             }
             table.destroy(&mut memory);

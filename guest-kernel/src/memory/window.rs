@@ -20,6 +20,8 @@ pub struct Window {
     pub rights: Rights,
     /// It is a device's memory, not RAM.
     pub device: bool,
+    /// A Region of the chain is tracked.
+    pub tracked: bool,
 }
 
 impl Window {
@@ -36,6 +38,7 @@ impl Window {
             physical: physical - before,
             rights: found.rights,
             device,
+            tracked: found.tracked,
         }
     }
 
@@ -80,7 +83,7 @@ mod tests {
     use super::*;
 
     fn found(physical: u64, before: u64, after: u64) -> Translation {
-        Translation { physical: HostPhysical::new(physical), rights: Rights::READ, before, after }
+        Translation { physical: HostPhysical::new(physical), rights: Rights::READ, before, after, tracked: false }
     }
 
     #[test]

@@ -241,6 +241,8 @@ routines! {
     guest_read: "mov rax, [rdi]", "out 0xf0, al", "hlt";
     /// Micro-guest: writes RSI to RDI.
     guest_write: "mov [rdi], rsi", "out 0xf0, al", "hlt";
+    /// Micro-guest: writes to RDI and RCX - 1 times to what is RSI further.
+    guest_sweep: "2: mov [rdi], rsi", "add rdi, rsi", "dec rcx", "jnz 2b", "out 0xf0, al", "hlt";
     /// Micro-guest: counts at RDI for ever, interrupts off.
     guest_count: "cli", "2: inc qword ptr [rdi]", "jmp 2b";
     /// Micro-guest: sets XMM0, lets its keeper look, and reads it.

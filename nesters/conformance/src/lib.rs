@@ -23,7 +23,7 @@
 //! | [`guest`] | micro-guests | no |
 //! | [`code`] | the instructions that both run | yes: symbols of assembly |
 //! | [`team`] | native children of several threads | no |
-//! | [`objects`], [`mutex`], [`cond`], [`mapping`], [`region`], [`port`], [`connection`], [`connection_faults`], [`references`], [`reference_messages`], [`space`], [`thread`], [`native_state`], [`thread_events`], [`machine`] | tests, by object | no |
+//! | [`objects`], [`mutex`], [`cond`], [`mapping`], [`region`], [`port`], [`connection`], [`connection_faults`], [`references`], [`reference_messages`], [`space`], [`thread`], [`native_state`], [`thread_events`], [`machine`], [`tracking`] | tests, by object | no |
 //! | [`scheduling`] | tests of who has CPU time | no |
 //! | [`destruction`] | tests of destroying objects on which much hangs | no |
 //! | [`arguments`] | tests of arguments that the pages of the calls do not allow | no |
@@ -62,6 +62,7 @@ pub mod space;
 pub mod team;
 pub mod thread;
 pub mod thread_events;
+pub mod tracking;
 
 use protocols::parent::Outcome;
 use protocols::startup::Startup;
@@ -90,6 +91,7 @@ pub fn run(startup: &'static Startup) -> Outcome {
         machine::TESTS,
         destruction::TESTS,
         arguments::TESTS,
+        tracking::TESTS,
         hostile::TESTS,
         examples::TESTS,
     ];

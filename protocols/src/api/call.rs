@@ -73,6 +73,12 @@ pub enum Call {
     RegionProtect = 0x46,
     /// Finds objects in the memory that a Region exports. [Page](crate::libc::system_call::region::region_search)
     RegionSearch = 0x47,
+    /// Has a Region remember which of its pages are written. [Page](crate::libc::system_call::region::region_track)
+    RegionTrack = 0x48,
+    /// Reports and forgets which pages of a Region were written. [Page](crate::libc::system_call::region::region_get_dirty)
+    RegionGetDirty = 0x49,
+    /// Has a Region remember that pages were written. [Page](crate::libc::system_call::region::region_set_dirty)
+    RegionSetDirty = 0x4a,
 
     /// Creates a Port. [Page](crate::libc::system_call::port::port_create)
     PortCreate = 0x50,

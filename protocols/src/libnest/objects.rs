@@ -5,8 +5,8 @@ use super::memory::Memory;
 use super::place::Place;
 use crate::address::PAGE_SIZE;
 use crate::api::{
-    MappingState, NativeState, OBJECT_SIZE, ObjectType, ReferenceRights, RegionState, Rights, Run, SpaceKind,
-    SpaceState, Status,
+    DirtyRange, MappingState, NativeState, OBJECT_SIZE, ObjectType, ReferenceRights, RegionState, Rights, Run,
+    SpaceKind, SpaceState, Status,
 };
 use crate::libc::system_call::{self as call, Message, Result};
 use crate::policy::{Controls, CpuidEntry, MsrEntry};
@@ -337,6 +337,34 @@ impl Region {
             count += 1;
         }
         Ok(count)
+    }
+
+    /// Has it remember which of its pages are written, or not any more: see [`tracking`](crate::api::tracking).
+    pub fn track(&self, on: bool) -> Result<()> {
+        call::region_track(self.address(), on)
+    }
+
+    /// Whether it does.
+    pub fn is_tracked(&self) -> Result<bool> {
+        call::region_is_tracked(self.address())
+    }
+
+    /// Hands every range of pages from offset `start` to offset `end` that were written since they were last reported to
+    /// `report`; they count as not written from then on.
+    pub fn take_dirty(&self, start: u64, end: u64, mut report: impl FnMut(DirtyRange)) -> Result<()> {
+        let (mut next, end) = (start, end.min(self.size()));
+        let mut ranges = [DirtyRange::default(); 64];
+        while next < end {
+            let (found, to) = call::region_get_dirty(self.address(), next, end, &mut ranges)?;
+            found.iter().copied().for_each(&mut report);
+            next = to;
+        }
+        Ok(())
+    }
+
+    /// Has it remember that the pages from offset `start` to offset `end` were written.
+    pub fn set_dirty(&self, start: u64, end: u64) -> Result<()> {
+        call::region_set_dirty(self.address(), start, end)
     }
 
     /// Offset and type of the first object in its memory at or after `offset`.

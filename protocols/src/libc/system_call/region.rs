@@ -6,7 +6,7 @@
 #![allow(unsafe_code)]
 
 use super::{Result, address, address_mut, done, object_type, on_objects, raw};
-use crate::api::{Call, ObjectType, RegionState, Rights, Status};
+use crate::api::{Call, DirtyRange, ObjectType, RegionState, Rights, Status};
 #[cfg(doc)]
 use crate::{
     api::{OBJECT_SIZE, ReferenceRights},
@@ -54,7 +54,7 @@ refer!(
 ///
 /// # Results
 ///
-/// * [`Ok`](Status::Ok): `r8` returns how many References link to the Region
+/// * [`Ok`](Status::Ok): `rdx` returns 1 if the Region is [tracked](crate::api::tracking), 0 if not; `r8` how many References link to it
 ///
 #[doc = misuse!("")]
 /// # Effects
@@ -93,6 +93,7 @@ pub fn region_get_state(region: u64, space: u64, keeper: u64) -> Result<RegionSt
 /// * [`Ok`](Status::Ok)
 /// * [`Circular`](Status::Circular): a Space that has Mappings of it would show part of itself
 /// * [`InvalidDestination`](Status::InvalidDestination): a Reference is void
+/// * [`Refused`](Status::Refused): the Region is [tracked](crate::api::tracking), and would export something else
 ///
 /// But for `Ok`, nothing was changed.
 ///
@@ -190,4 +191,121 @@ pub fn region_search(region: u64, offset: u64) -> Result<Option<(u64, ObjectType
         Err(Status::NotFound) => Ok(None),
         Err(status) => Err(status),
     }
+}
+
+/// [`region_get_state`], of which only whether the Region is [tracked](crate::api::tracking) is asked for.
+#[inline]
+pub fn region_is_tracked(region: u64) -> Result<bool> {
+    on_objects(Call::RegionGetState, [region, 0, 0, 0, 0]).ok().map(|returned| returned.rdx != 0)
+}
+
+/// Has a Region [remember](crate::api::tracking) which of its pages are written from now on, or not any more.
+///
+/// # Arguments
+///
+/// | register | argument | rights |
+/// |---|---|---|
+/// | `rdi` | the Region | write |
+/// | `rsi` | 1: it remembers; 0: it does not | |
+///
+/// # Results
+///
+/// * [`Ok`](Status::Ok): also if it is so already, and then nothing changes
+/// * [`NoMemory`](Status::NoMemory): for the bitmap, for which the caller's Space pays: a frame for each 128 MiB of the Region, rounded up
+/// * [`Refused`](Status::Refused): the Region exports nothing yet, or more than 64 GiB
+///
+#[doc = misuse!("; [`BadArgument`](Misuse::BadArgument): `rsi` is something else")]
+/// # Effects
+///
+/// At first no page counts as written. All that is derived from the Region is found again as it is accessed, in small pages while it is tracked.
+/// Tracking ends with the Region, and with the Space that pays for it.
+///
+#[doc = never_waits!()]
+/// # Cost
+///
+/// As [`region_destroy`], and linear in the frames of the bitmap.
+///
+#[doc = example!("region_track")]
+#[inline]
+pub fn region_track(region: u64, on: bool) -> Result<()> {
+    done(Call::RegionTrack, [region, u64::from(on), 0, 0, 0])
+}
+
+/// Reports which pages of a Region were written, and [forgets](crate::api::tracking) them. Returns the ranges for which there was
+/// room in `ranges`, and the offset up to which those are all.
+///
+/// # Arguments
+///
+/// | register | argument | rights |
+/// |---|---|---|
+/// | `rdi` | the Region | write |
+/// | `rsi` | the offset in it from which on to look | |
+/// | `rdx` | where [`DirtyRange`]s go | write |
+/// | `r10` | the address behind the last byte for them | |
+/// | `r8` | the offset up to which to look; the Region's size if it is larger | |
+///
+/// # Results
+///
+/// * [`Ok`](Status::Ok): `rsi` is the offset up to which all pages are reported: the end, or the first page for which there was no room. `rdx` is
+///   the address behind the last range. Ranges come in the order of their offsets; two may touch each other
+/// * [`Refused`](Status::Refused): the Region is not tracked
+///
+#[doc = misuse!(": also if an offset is not a multiple of the page size")]
+/// # Effects
+///
+/// What is reported is forgotten, and nothing else.
+///
+/// # Restart
+///
+/// Never waits. After some thousand pages or Mappings it lets others run and is made again; RSI and RDX say meanwhile how far it came. So they do when
+/// there is no memory for the next range, whose pages are not forgotten then.
+///
+/// # Cost
+///
+/// Linear in the pages reported; in the Mappings that show each stretch of them; in the page tables of Spaces that show part of the Region, where the processor
+/// has used them since the last report, and in the Mappings for each 32 MiB; in each 128 MiB of the Region. Others run in between.
+///
+#[doc = example!("region_get_dirty")]
+#[inline]
+pub fn region_get_dirty(region: u64, offset: u64, end: u64, ranges: &mut [DirtyRange]) -> Result<(&[DirtyRange], u64)> {
+    let start = ranges.as_mut_ptr().expose_provenance() as u64;
+    let room = size_of_val(ranges) as u64;
+    // SAFETY: the call writes DirtyRanges to `ranges`, which is exclusively ours.
+    let returned = unsafe { raw(Call::RegionGetDirty as u64, [region, offset, start, start + room, end]) }.ok()?;
+    let count = returned.rdx.wrapping_sub(start) as usize / size_of::<DirtyRange>();
+    Ok((ranges.get(..count).unwrap_or_default(), returned.rsi))
+}
+
+/// Has a Region [remember](crate::api::tracking) that pages were written: for a Region that takes the place of another.
+///
+/// # Arguments
+///
+/// | register | argument | rights |
+/// |---|---|---|
+/// | `rdi` | the Region | write |
+/// | `rsi` | the offset in it of the first page | |
+/// | `rdx` | the offset behind the last; the Region's size if it is larger | |
+///
+/// # Results
+///
+/// * [`Ok`](Status::Ok): `rsi` is the offset behind the last
+/// * [`Refused`](Status::Refused): the Region is not tracked
+///
+#[doc = misuse!(": also if an offset is not a multiple of the page size")]
+/// # Effects
+///
+/// The pages are reported as if they had been written now.
+///
+/// # Restart
+///
+/// Never waits. After 4 GiB it lets others run and is made again; RSI says meanwhile from where on.
+///
+/// # Cost
+///
+/// Linear in the pages: 64 at a time.
+///
+#[doc = example!("region_set_dirty")]
+#[inline]
+pub fn region_set_dirty(region: u64, offset: u64, end: u64) -> Result<()> {
+    done(Call::RegionSetDirty, [region, offset, end, 0, 0])
 }
