@@ -142,13 +142,7 @@ impl Kernel {
 
     /// Drops all that the tables hold of a Space and of all Spaces that show part of it.
     pub fn empty_derived(&mut self, space: Id<Space>) {
-        let mut list = None;
-        let mut hierarchy = self.hierarchy_mut();
-        hierarchy::visit_derived(&mut hierarchy, space, |hierarchy, id| {
-            if let Some(space) = hierarchy.spaces.get_mut(id) {
-                space.next_emptied = list.replace(id);
-            }
-        });
+        let mut list = hierarchy::list_derived(&mut self.hierarchy_mut(), space);
         while let Some(id) = list {
             list = self.objects.spaces.get_mut(id).and_then(|space| space.next_emptied.take());
             self.drop_piece(Piece { space: id, start: 0, end: MEMORY_END });
@@ -169,6 +163,9 @@ impl Kernel {
             }
             Contents::Machine(machine) => {
                 let machine = *machine;
+                if machine.logged {
+                    self.collect_logs(piece.space);
+                }
                 self.remove_from_machine(piece.space, machine, piece.start, piece.end);
             }
             Contents::Physical | Contents::Unbuilt => {}

@@ -56,6 +56,10 @@ pub struct Kernel {
     pub kernel_table: HostPhysical,
     /// How many Regions are tracked.
     pub tracked_regions: usize,
+    /// Whether virtual CPUs can log the pages that they write, as far as is known.
+    pub can_log: bool,
+    /// Of how many machines all virtual CPUs do.
+    pub logged_machines: usize,
     /// For lists to and from the monitor.
     pub list: Frame<ListPage>,
 }

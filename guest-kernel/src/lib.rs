@@ -98,6 +98,7 @@ pub mod space;
 pub mod suspend;
 pub mod thread;
 pub mod tracking;
+pub mod write_log;
 
 use core::fmt::Arguments;
 use protocols::machine::End;

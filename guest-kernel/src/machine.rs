@@ -5,7 +5,7 @@ use crate::arch::physical::Frame;
 use crate::arch::{cpu, monitor};
 use crate::arena::Id;
 use crate::fault::Unresolved;
-use crate::kernel::Kernel;
+use crate::kernel::{Kernel, ListPage};
 use crate::memory::hierarchy::{Fault, Space};
 use crate::memory::window::Window;
 use crate::space::Contents;
@@ -23,14 +23,19 @@ use zerocopy::IntoBytes;
 #[derive(Clone, Copy, Debug)]
 pub struct Machine {
     id: u64,
+    /// All its virtual CPUs log what they write.
+    pub logged: bool,
 }
 
 /// A virtual CPU.
 pub struct VirtualCpu {
-    id: u64,
+    /// The monitor's name for it.
+    pub id: u64,
     /// The state page, shared with the monitor.
     pub state: Frame<VirtualCpuState>,
     extended: Frame<Area>,
+    /// The log of what it writes.
+    pub log: Option<Frame<ListPage>>,
 }
 
 impl VirtualCpu {
@@ -60,7 +65,7 @@ impl Kernel {
         } else {
             Err(MonitorStatus::NoFrames)
         };
-        created.map(|id| Machine { id }).map_err(|error| {
+        created.map(|id| Machine { id, logged: false }).map_err(|error| {
             log::warn!("the monitor creates no machine: {error:?}");
             self.release_list(count);
             account.refund(MACHINE_FRAMES as u64 * PAGE_SIZE);
@@ -70,6 +75,7 @@ impl Kernel {
 
     /// Destroys a machine and takes its frames back.
     pub fn destroy_machine(&mut self, machine: Machine) {
+        self.logged_machines -= usize::from(machine.logged);
         while let Ok(count) = monitor::destroy_machine(machine.id, self.list.address(), 512) {
             if count == 0 {
                 return;
@@ -109,7 +115,8 @@ impl Kernel {
         Ok(())
     }
 
-    fn update_ept(&mut self, space: Id<Space>, machine: Machine, entry: EptEntry) -> Result<(), Unresolved> {
+    /// Applies a change of a machine's EPT.
+    pub fn update_ept(&mut self, space: Id<Space>, machine: Machine, entry: EptEntry) -> Result<(), Unresolved> {
         loop {
             for (word, bytes) in self.list.get_mut().iter_mut().zip(entry.as_bytes().chunks_exact(8)) {
                 word.as_mut_bytes().copy_from_slice(bytes);
@@ -133,20 +140,13 @@ impl Kernel {
         address: u64,
         window: &Window,
     ) -> Result<(), Unresolved> {
+        if window.tracked {
+            return self.install_tracked(space, machine, address, window);
+        }
         let block = address & !(FAULT_AROUND - 1);
         let start = block.max(window.start);
         let end = block.saturating_add(FAULT_AROUND).min(window.end);
-        let bit = |right: Rights, value: u16| if window.rights.contains(right) { value } else { 0 };
-        let entry = EptEntry {
-            guest: start,
-            host: window.physical(start).get(),
-            frames: ((end - start) / PAGE_SIZE) as u32,
-            rights: bit(Rights::READ, EptEntry::READ)
-                | bit(Rights::WRITE, EptEntry::WRITE)
-                | bit(Rights::EXECUTE, EptEntry::EXECUTE),
-            memory_type: if window.device { 0 } else { 6 },
-        };
-        self.update_ept(space, machine, entry)
+        self.update_ept(space, machine, window.entry(start, end, 0))
     }
 
     /// Makes a stretch inaccessible to a machine.
@@ -199,7 +199,11 @@ impl Kernel {
         match monitor::create_virtual_cpu(machine.id, state.address()) {
             Ok(number) => {
                 if let Some(thread) = self.objects.threads.get_mut(id) {
-                    thread.virtual_cpu = Some(VirtualCpu { id: number, state, extended });
+                    thread.virtual_cpu = Some(VirtualCpu { id: number, state, extended, log: None });
+                }
+                if machine.logged && !self.begin_log(id, space_id) {
+                    self.remove_virtual_cpu(id, Some(space_id));
+                    return Err(Status::NoMemory);
                 }
                 Ok(())
             }
@@ -215,20 +219,28 @@ impl Kernel {
 
     /// Takes a thread's virtual CPU away.
     pub fn destroy_virtual_cpu(&mut self, id: Id<Thread>) {
+        self.collect_log(id);
         if self.resident == Some(id) {
             self.resident = None;
         }
+        let space = self.objects.threads.get(id).and_then(|thread| thread.space);
+        self.remove_virtual_cpu(id, space);
+    }
+
+    fn remove_virtual_cpu(&mut self, id: Id<Thread>, payer: Option<Id<Space>>) {
         let Some(thread) = self.objects.threads.get_mut(id) else { return };
         let Some(virtual_cpu) = thread.virtual_cpu.take() else { return };
         if let Err(error) = monitor::destroy_virtual_cpu(virtual_cpu.id) {
             log::warn!("the monitor does not destroy a virtual CPU: {error:?}");
             return;
         }
-        if let Some(space) = thread.space.and_then(|space| self.objects.spaces.get_mut(space)) {
-            space.account.refund(VIRTUAL_CPU_PAGES * PAGE_SIZE);
+        let frames = [Some(virtual_cpu.state.address()), Some(virtual_cpu.extended.address())];
+        for frame in frames.into_iter().chain([virtual_cpu.log.map(|log| log.address())]).flatten() {
+            self.frames.release(frame);
+            if let Some(payer) = payer {
+                self.refund(payer, PAGE_SIZE);
+            }
         }
-        self.frames.release(virtual_cpu.state.address());
-        self.frames.release(virtual_cpu.extended.address());
     }
 
     /// Loads the CPU with what it keeps for a virtual CPU.
@@ -301,6 +313,7 @@ impl Kernel {
                     self.unresolved(id, unresolved, address, want);
                 }
             }
+            exit_reason::LOG_FULL => self.collect_log(id),
             _ => self.machine_exit(id),
         }
     }

@@ -103,7 +103,7 @@ impl Kernel {
     }
 
     /// Notes in every tracked Region through which a Space shows an address that the page there is written.
-    fn mark_written(&mut self, space: Id<Space>, address: u64) {
+    pub fn mark_written(&mut self, space: Id<Space>, address: u64) {
         visit_below(&mut self.hierarchy_mut(), space, address, |_, region, offset| {
             if let Some(tracking) = &mut region.tracking {
                 tracking.pages.mark(offset / PAGE_SIZE);
@@ -121,6 +121,15 @@ impl Kernel {
             tracking.pages.clear(pages);
         }
         work
+    }
+
+    /// Marks what the processor knows of writes to pages of a Region.
+    pub fn collect_written(&mut self, id: Id<Region>, pages: Range<u64>) {
+        let Some(region) = self.objects.regions.get(id) else { return };
+        let at = |page: u64| region.start + page * PAGE_SIZE;
+        if let Some(space) = region.space {
+            self.collect_derived(id, Piece { space, start: at(pages.start), end: at(pages.end) });
+        }
     }
 
     /// Has everything that is derived through a Region from a piece of its Space be found again before it is written. Returns
@@ -153,7 +162,11 @@ impl Kernel {
             }
             Contents::Machine(machine) => {
                 let machine = *machine;
-                self.remove_from_machine(piece.space, machine, piece.start, piece.end);
+                if machine.logged {
+                    self.log_again(piece.space, machine, piece.start, piece.end);
+                } else {
+                    self.remove_from_machine(piece.space, machine, piece.start, piece.end);
+                }
             }
             Contents::Physical | Contents::Unbuilt => {}
         }

@@ -68,6 +68,7 @@ fn answer(cpu: &mut Cpu, call: Call) -> Answer {
             Err(_) => refused(Status::BadArgument),
         },
         Call::ReadState => done(virtual_cpu::read_state(cpu, rdi, rsi)),
+        Call::LogWrites => value(virtual_cpu::create::log_writes(cpu, rdi, HostPhysical::new(rsi))),
         Call::DonatedFrames => value(machine::donated_frames(cpu, rdi)),
     }
 }

@@ -16,6 +16,8 @@ const ROOT_LEVEL: u32 = 3;
 pub const WRITE_BACK: u64 = 6 << 3;
 /// The memory type of device space, which the guest's own page tables can still make write-combining.
 pub const UNCACHEABLE: u64 = 0;
+/// In the EPT pointer: processors set accessed and dirty flags.
+pub const FLAGS: u64 = 1 << 6;
 /// Guest-physical addresses end here.
 pub const GUEST_LIMIT: u64 = 1 << 48;
 
@@ -86,9 +88,14 @@ impl Ept {
         Self { root, largest: if huge_pages { 2 } else { 1 } }
     }
 
-    /// The EPT pointer: write-back tables, four levels, no accessed and dirty bits (25.6.11).
+    /// The EPT pointer: write-back tables, four levels, no accessed and dirty flags (25.6.11).
     pub fn pointer(root: HostPhysical) -> u64 {
         root.get() | 3 << 3 | 6
+    }
+
+    /// The same tree, with leaves of 4 KiB from now on if `small`.
+    pub fn with_leaves(&self, small: bool) -> Self {
+        Self { root: self.root, largest: if small { 0 } else { self.largest } }
     }
 
     /// Maps `length` bytes from `guest` on to those from `host` on. Returns whether a translation that existed changed.

@@ -118,7 +118,7 @@ fn check(entry: &EptEntry) -> Result<(), Status> {
         entry.guest.is_multiple_of(PAGE_SIZE) && (entry.rights == 0 || entry.host.is_multiple_of(PAGE_SIZE));
     let ends = entry.guest.checked_add(length).is_some_and(|end| end <= GUEST_LIMIT)
         && (entry.rights == 0 || entry.host.checked_add(length).is_some());
-    let rights = entry.rights == 0 || entry.rights <= 7 && entry.rights & EptEntry::READ != 0;
+    let rights = entry.rights == 0 || entry.rights <= 15 && entry.rights & EptEntry::READ != 0;
     let memory_type = matches!(u64::from(entry.memory_type) << 3, ept::UNCACHEABLE | ept::WRITE_BACK);
     match (addresses && ends, rights && memory_type) {
         (true, true) => Ok(()),
@@ -147,6 +147,7 @@ pub fn update_ept(cpu: &mut Cpu, id: u64, list: KernelList) -> (Status, Option<u
                 if entry.rights == 0 {
                     ept.unmap(&mut tables, guest, length)
                 } else {
+                    let ept = ept.with_leaves(entry.rights & EptEntry::SMALL != 0);
                     ept.map(&mut tables, guest, HostPhysical::new(entry.host), length, entry.rights)
                 }
             })

@@ -117,7 +117,7 @@ fn monitor_memory() -> Outcome {
     check!(refused(guest.map(1 << 48, guest.memory, 4096, 7), Status::BadAddress), "mapped beyond the guest's space");
     check!(refused(guest.map(123, guest.memory, 4096, 7), Status::BadAddress), "mapped without alignment");
     check!(refused(guest.map(0x4000_0000, guest.memory, 4096, 2), Status::BadArgument), "mapped write-only");
-    check!(refused(guest.map(0x4000_0000, guest.memory, 4096, 8), Status::BadArgument), "mapped with unknown rights");
+    check!(refused(guest.map(0x4000_0000, guest.memory, 4096, 16), Status::BadArgument), "mapped with unknown rights");
     check!(guest.map(0xfee0_0000, 0xfee0_0000, 4096, 3) == Ok(1), "a device was refused");
     check!(guest.run()? == reason::HLT, "the machine does not run");
     Ok(())

@@ -43,6 +43,8 @@ code! {
     cpuid, "64": "2:" "cpuid" "out 0x81, al" "hlt" "jmp 2b";
     // Reads and writes memory at RBX.
     touch, "64": "2:" "mov rax, [rbx]" "mov [rbx], rcx" "hlt" "jmp 2b";
+    // Writes RCX times, to RBX and what is RDX further.
+    sweep, "64": "2:" "mov [rbx], rcx" "add rbx, rdx" "dec rcx" "jnz 2b" "hlt";
     triple_fault, "64": "mov qword ptr [0x7f00], 0" "lidt [0x7f00]" "ud2";
     rdmsr, "64": "2:" "rdmsr" "out 0x82, al" "hlt" "jmp 2b";
     wrmsr, "64": "2:" "wrmsr" "out 0x82, al" "hlt" "jmp 2b";

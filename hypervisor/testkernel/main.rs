@@ -22,6 +22,8 @@ mod code;
 #[cfg(target_os = "none")]
 mod guest;
 #[cfg(target_os = "none")]
+mod log;
+#[cfg(target_os = "none")]
 mod measure;
 #[cfg(target_os = "none")]
 mod monitor;
@@ -36,7 +38,7 @@ mod bare {
 
     use core::sync::atomic::Ordering::Relaxed;
 
-    use crate::{boundary, guest, measure, monitor, native, say, tests};
+    use crate::{boundary, guest, log, measure, monitor, native, say, tests};
     use protocols::boot_info::BootInfo;
 
     /// What a test returns: what was wrong.
@@ -52,7 +54,7 @@ mod bare {
             native::triple_fault();
         }
         let (mut good, mut bad) = (0, 0);
-        for (name, test) in tests::ALL.iter().chain(boundary::ALL) {
+        for (name, test) in tests::ALL.iter().chain(boundary::ALL).chain(log::ALL) {
             match test() {
                 Ok(()) => {
                     good += 1;

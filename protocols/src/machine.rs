@@ -57,6 +57,13 @@ pub enum Call {
     DonatedFrames = 11,
     /// Reads the groups RSI of virtual CPU RDI from its VMCS into its state page now, and adds them to `valid`.
     ReadState = 12,
+    /// Has virtual CPU RDI log, in frame RSI, which pages it writes: a guest-physical address in each 4 KiB page that it writes, once for
+    /// as long as the page's [`EptEntry`] is not applied again. Where it logs already, RSI is ignored and the log begins anew. RDX: how many
+    /// addresses were in the log, the last so many of its 512 words. When it is full, the run ends with
+    /// [`LOG_FULL`](crate::virtual_cpu::exit_reason::LOG_FULL) before the next write. `UnknownCall` where the processor has no
+    /// page-modification log. The frame stays mapped in the kernel, as a state page does, until the virtual CPU is destroyed. Guest accesses to the
+    /// guest's own page tables count as writes from then on.
+    LogWrites = 13,
 }
 
 /// How the system ends.
@@ -122,6 +129,8 @@ impl EptEntry {
     pub const WRITE: u16 = 2;
     /// Right to execute.
     pub const EXECUTE: u16 = 4;
+    /// No larger pages than 4 KiB, to log writes to each.
+    pub const SMALL: u16 = 8;
 }
 
 const _: () = assert!(size_of::<EptEntry>() == 24);

@@ -393,6 +393,7 @@ pub mod exit_reason {
     pub const INVPCID: u32 = 58;
     pub const VMFUNC: u32 = 59;
     pub const RDSEED: u32 = 61;
+    pub const LOG_FULL: u32 = 62;
     pub const XSAVES: u32 = 63;
     pub const XRSTORS: u32 = 64;
     /// Bit 31 of the reason: the VM entry failed.

@@ -85,6 +85,11 @@ pub fn read_state(virtual_cpu: u64, groups: u64) -> Result<(), Status> {
     call(Call::ReadState, [virtual_cpu, groups, 0, 0]).map(|_| ())
 }
 
+/// Has a virtual CPU log the pages that it writes, in `frame` or, anew, where it does already: how many it has logged.
+pub fn log_writes(virtual_cpu: u64, frame: HostPhysical) -> Result<u64, Status> {
+    call(Call::LogWrites, [virtual_cpu, frame.get(), 0, 0])
+}
+
 /// How many frames a machine has left.
 pub fn donated_frames(machine: u64) -> Result<u64, Status> {
     call(Call::DonatedFrames, [machine, 0, 0, 0])

@@ -42,6 +42,9 @@ impl Kernel {
     ) -> Result<Option<Status>, Stop> {
         const ENTRY: u64 = size_of::<DirtyRange>() as u64;
         let id = self.region_at(caller, address, Rights::WRITE)?;
+        if let Some((pages, _)) = self.tracked_pages(id, offset, end)? {
+            self.collect_written(id, pages);
+        }
         let mut work = 0;
         loop {
             let Some((pages, tracking)) = self.tracked_pages(id, offset, end)? else {

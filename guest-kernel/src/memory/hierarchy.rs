@@ -431,6 +431,18 @@ pub fn visit_derived(
     }
 }
 
+/// Lists `first` and every Space that shows part of it, directly or indirectly, through [`Space::next_emptied`]. Returns
+/// the first of the list.
+pub fn list_derived(hierarchy: &mut HierarchyMut<'_>, first: Id<Space>) -> Option<Id<Space>> {
+    let mut list = None;
+    visit_derived(hierarchy, first, |hierarchy, id| {
+        if let Some(space) = hierarchy.spaces.get_mut(id) {
+            space.next_emptied = list.replace(id);
+        }
+    });
+    list
+}
+
 /// A Space would show part of itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Circular;

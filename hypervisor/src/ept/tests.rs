@@ -96,6 +96,21 @@ fn large_pages_are_used_and_split() {
 }
 
 #[test]
+fn leaves_are_small_where_that_is_asked_for() {
+    let mut memory = Memory::new(100);
+    assert_eq!(ept().with_leaves(true).map(&mut memory, gpa(0), hpa(0), 4 << 20, 15), Ok(false));
+    assert_eq!(memory.tables.len(), 5, "two tables of 4 KiB leaves");
+    assert_eq!(translate(&memory, gpa(0x1000)), Some((hpa(0x1000), 7)));
+    // What a processor has noted in a leaf goes when the leaf is written again.
+    let leaf_of =
+        |memory: &Memory| memory.tables.iter().find(|(_, table)| table[1] & 0xf000 == 0x1000).map(|(&at, _)| at);
+    let table = leaf_of(&memory).expect("a table with a leaf for the page");
+    memory.tables.get_mut(&table).expect("a table")[1] |= 3 << 8;
+    assert_eq!(ept().with_leaves(true).map(&mut memory, gpa(0x1000), hpa(0x1000), 0x1000, 7), Ok(true));
+    assert_eq!(memory.tables[&table][1] >> 8 & 3, 0);
+}
+
+#[test]
 fn without_frames_nothing_is_lost_and_the_operation_goes_on() {
     let mut memory = Memory::new(1);
     let ept = ept();
@@ -136,7 +151,7 @@ fn page_tables_get_as_many_tables_as_they_need() {
 
 #[derive(Clone, Debug)]
 enum Step {
-    Map { guest: u64, host: u64, frames: u64, rights: u16 },
+    Map { guest: u64, host: u64, frames: u64, rights: u16, small: bool },
     Unmap { guest: u64, frames: u64 },
 }
 
@@ -145,12 +160,8 @@ fn step() -> impl Strategy<Value = Step> {
     let place = || prop_oneof![0u64..1100, (0u64..3).prop_map(|n| n * 512)];
     let length = || prop_oneof![1u64..20, Just(512), Just(1024)];
     prop_oneof![
-        (place(), place(), length(), 1u16..8).prop_map(|(guest, host, frames, rights)| Step::Map {
-            guest,
-            host,
-            frames,
-            rights
-        }),
+        (place(), place(), length(), 1u16..8, any::<bool>())
+            .prop_map(|(guest, host, frames, rights, small)| Step::Map { guest, host, frames, rights, small }),
         (place(), length()).prop_map(|(guest, frames)| Step::Unmap { guest, frames }),
     ]
 }
@@ -163,8 +174,8 @@ proptest! {
         let mut model = BTreeMap::new();
         for step in steps {
             match step {
-                Step::Map { guest, host, frames, rights } => {
-                    ept.map(&mut memory, gpa(guest * PAGE_SIZE), hpa(host * PAGE_SIZE), frames * PAGE_SIZE, rights).unwrap();
+                Step::Map { guest, host, frames, rights, small } => {
+                    ept.with_leaves(small).map(&mut memory, gpa(guest * PAGE_SIZE), hpa(host * PAGE_SIZE), frames * PAGE_SIZE, rights).unwrap();
                     model.extend((0..frames).map(|frame| (guest + frame, (host + frame, rights))));
                 }
                 Step::Unmap { guest, frames } => {

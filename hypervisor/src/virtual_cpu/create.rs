@@ -6,14 +6,14 @@ use protocols::policy::Controls;
 
 use super::{VirtualCpu, identifier};
 use crate::cpu::Cpu;
-use crate::ept::Ept;
+use crate::ept::{Ept, FLAGS};
 use crate::frames::Class;
 use crate::guest_rules::{CR0_OWNED, SMXE, VMXE};
 use crate::objects::Active;
 use crate::vmx::controls::{PAGING_EXITS, Pin, Primary, Secondary};
 use crate::vmx::field::{ControlField as Control, GuestField as Guest};
 use crate::vmx::host;
-use crate::vmx::instruction::{self, vmwrite, vmwrite_control};
+use crate::vmx::instruction::{self, vmread, vmwrite, vmwrite_control};
 use crate::vmx::support::Support;
 use crate::world;
 
@@ -39,6 +39,7 @@ pub fn create(cpu: &mut Cpu, machine_id: u64, state: HostPhysical) -> Result<u64
         machine: machine_id,
         next: core::mem::replace(&mut machine.first, identifier(frame)),
         primary: cpu.support.machine.primary,
+        log: None,
         vpid: if cpu.support.vpid { cpu.vpids.allocate() } else { 0 },
         clear: 1,
         window: false,
@@ -118,17 +119,51 @@ pub fn apply_controls(cpu: &mut Cpu, machine_id: u64) {
     }
 }
 
+/// [`protocols::machine::Call::LogWrites`]: returns how many addresses were in the log.
+pub fn log_writes(cpu: &mut Cpu, id: u64, frame: HostPhysical) -> Result<u64, Status> {
+    const LAST: u64 = 511;
+    let control = cpu.objects.virtual_cpu(&cpu.frames, id).ok_or(Status::NoObject)?;
+    let mut count = 0;
+    if control.log.is_some() {
+        // The index goes down, and below 0 when the log is full.
+        with_vmcs(cpu, id, false, |_, _| {
+            count = LAST.wrapping_sub(vmread(Guest::LOG_INDEX)) & 0xffff;
+            vmwrite(Guest::LOG_INDEX, LAST);
+        });
+        return Ok(count);
+    }
+    if !cpu.support.log {
+        return Err(Status::UnknownCall);
+    }
+    cpu.frames.take(frame, Class::StatePage)?;
+    control.log = Some(frame);
+    let pointer = Ept::pointer(control.root);
+    with_vmcs(cpu, id, false, |_, _| {
+        let secondary = vmread(Control::SECONDARY) | u64::from(Secondary::ENABLE_PML.bits());
+        // SAFETY: the frame is the kernel's and no guest's for as long as the virtual CPU exists; the EPT is the same.
+        unsafe {
+            vmwrite_control(Control::LOG_ADDRESS, frame.get());
+            vmwrite_control(Control::EPT_POINTER, pointer | FLAGS);
+            vmwrite_control(Control::SECONDARY, secondary);
+        }
+        vmwrite(Guest::LOG_INDEX, LAST);
+    });
+    // Translations that were cached before set no flags. The pointer is valid: it cannot fail.
+    let _ = instruction::invept(pointer);
+    Ok(count)
+}
+
 /// [`protocols::machine::Call::DestroyVirtualCpu`]: its frames return to its machine.
 pub fn destroy(cpu: &mut Cpu, id: u64) -> Result<(), Status> {
     let control = cpu.objects.virtual_cpu(&cpu.frames, id).ok_or(Status::NoObject)?;
-    let (vmcs, state, machine_id, next, vpid) =
-        (control.vmcs, control.state, control.machine, control.next, control.vpid);
+    let (vmcs, state, machine_id, next, vpid, log) =
+        (control.vmcs, control.state, control.machine, control.next, control.vpid, control.log);
     // SAFETY: a VMCS of the monitor's, which from now on is plain memory. It cannot fail.
     let _ = unsafe { instruction::vmclear(vmcs) };
     cpu.objects.forget(id);
     unlink(cpu, machine_id, id, next);
     cpu.vpids.free(vpid);
-    cpu.frames.set(state, Class::Kernel);
+    [Some(state), log].into_iter().flatten().for_each(|frame| cpu.frames.set(frame, Class::Kernel));
     let frame = HostPhysical::new(id * protocols::address::PAGE_SIZE);
     cpu.frames.set(frame, Class::Donated);
     if let Some(machine) = cpu.objects.machine(&cpu.frames, machine_id) {

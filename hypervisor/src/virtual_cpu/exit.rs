@@ -239,7 +239,7 @@ fn judge(exit_reason: u32, active: &mut Active, frames: &FrameTable, support: &S
         }
         // INS and OUTS use memory.
         reason::IO => exit.guest_linear = vmread(Read::GUEST_LINEAR),
-        reason::TASK_SWITCH => keep_vectoring(state, exit_reason),
+        reason::TASK_SWITCH | reason::LOG_FULL => keep_vectoring(state, exit_reason),
         _ if exit_reason & reason::ENTRY_FAILURE != 0 => {
             if exit_reason == reason::MACHINE_CHECK_ON_ENTRY | reason::ENTRY_FAILURE {
                 interrupt::set_pending(interrupt::MACHINE_CHECK);
@@ -330,7 +330,9 @@ fn keep_vectoring(state: &mut VirtualCpuState, exit_reason: u32) {
     let information = vmread(Read::VECTORING) as u32;
     if information & Event::VALID == 0 {
         // An IRET that unblocked NMIs before it faulted did not finish: they are still blocked (28.2.3).
-        if exit_reason == reason::EPT_VIOLATION && state.exit.qualification & NMI_UNBLOCKED != 0 {
+        if matches!(exit_reason, reason::EPT_VIOLATION | reason::LOG_FULL)
+            && state.exit.qualification & NMI_UNBLOCKED != 0
+        {
             block_nmi();
         }
         return;

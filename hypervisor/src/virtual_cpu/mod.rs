@@ -59,6 +59,8 @@ pub struct VirtualCpu {
     pub next: u64,
     /// Its primary controls, without the interrupt window.
     pub primary: u32,
+    /// The frame of its log of written pages, if it has one.
+    pub log: Option<HostPhysical>,
     /// Its VPID, 0 for none.
     pub vpid: u16,
     /// 1 if its VMCS is not launched yet, or has to be launched again after an entry that failed; else 0.

@@ -108,6 +108,9 @@ fields! { GuestField:
 }
 
 impl GuestField {
+    /// Where the next address goes in the log of written pages, downwards; exists only where logs do. Beyond the log's end nothing is
+    /// written, but the guest exits.
+    pub const LOG_INDEX: Self = Self(guest::PML_INDEX);
     /// What is left of the preemption timer; exists only where the timer does.
     pub const TIMER: Self = Self(guest::VMX_PREEMPTION_TIMER_VALUE);
 
@@ -187,6 +190,8 @@ fields! { ControlField:
 impl ControlField {
     /// The VPID; exists only where VPIDs do.
     pub const VPID: Self = Self(control::VPID);
+    /// The frame of the log of written pages; exists only where logs do.
+    pub const LOG_ADDRESS: Self = Self(control::PML_ADDR_FULL);
     /// XSAVES state that exits; exists only where XSAVES does.
     pub const XSS_EXITING: Self = Self(control::XSS_EXITING_BITMAP_FULL);
 }

@@ -43,6 +43,8 @@ pub struct Support {
     pub timer: u32,
     /// VPIDs, and single-context INVVPID.
     pub vpid: bool,
+    /// Logs of written pages: EPT's dirty flags, and page-modification logging.
+    pub log: bool,
     /// CR0 bits that must be 1 in VMX operation; a guest may clear PE and PG.
     pub cr0_fixed: u64,
     /// CR4 bits that must be 1.
@@ -155,6 +157,7 @@ pub fn check(probe: &impl Probe) -> Result<Support, Lack> {
         huge_ept: ept >> 17 & 1 != 0,
         timer: (RUN_TICKS >> (probe.msr(VMX_MISC) & 31)).max(1),
         vpid,
+        log: ept >> 21 & 1 != 0 && possible & Secondary::ENABLE_PML.bits() != 0,
         cr0_fixed: probe.msr(0x486),
         cr4_fixed: probe.msr(0x488),
         cr4_possible: probe.msr(0x489),
@@ -220,7 +223,7 @@ mod tests {
     fn a_good_processor_passes() {
         let support = check(&fake()).unwrap();
         assert_eq!((support.width, support.revision, support.xcr0), (40, 0x2b, 7));
-        assert!(support.huge_ept && support.vpid && support.huge_pages && !support.unlocked);
+        assert!(support.huge_ept && support.vpid && support.log && support.huge_pages && !support.unlocked);
         assert_eq!(support.kernel.primary & KERNEL.primary.forbidden, 0);
     }
 
@@ -235,5 +238,8 @@ mod tests {
         assert_eq!(with(0x48c, 1 << 6 | 1 << 14 | 1 << 20 | 1 << 25), Err(Lack::EptFeature("2 MiB pages")));
         assert!(matches!(with(0x490, 0), Err(Lack::Control(Missing { name: "VM-entry controls", .. }))));
         assert!(!with(0x48c, 1 << 6 | 1 << 14 | 1 << 16 | 1 << 20 | 1 << 25).unwrap().vpid);
+        // EPT without dirty flags, and no page-modification log.
+        assert!(!with(0x48c, 0xf01_0613_4141).unwrap().log);
+        assert!(!with(0x48b, 0x0215_7fff_0000_0000).unwrap().log);
     }
 }
