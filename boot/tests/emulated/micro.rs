@@ -4,6 +4,7 @@
 use crate::support::{BOOT, built, options, trial};
 use anyhow::{Context, Result, bail, ensure};
 use boot::console::Console;
+use boot::host::{HostOptions, memory_for};
 use boot::image::Image;
 use boot::size::Size;
 use boot::system::{Start, System};
@@ -13,7 +14,11 @@ use libtest_mimic::Trial;
 const MEMORY: Size = Size::mib(64);
 
 pub fn trials() -> Vec<Trial> {
-    vec![trial("api::conformance", conformance), trial("monitor::test_kernel", monitor)]
+    vec![
+        trial("api::conformance", conformance),
+        trial("api::tracking_without_a_log_of_writes", tracking_without_log),
+        trial("monitor::test_kernel", monitor),
+    ]
 }
 
 /// Reads lines until `end` gives the numbers of passed and failed tests.
@@ -43,12 +48,32 @@ fn counts(line: &str, before: &str, middle: &str, after: &str) -> Option<(u32, u
     Some((passed.parse().ok()?, failed.parse().ok()?))
 }
 
+/// What the kernel says of a processor without page-modification log.
+const NO_LOG: &str = "the processor logs no written pages";
+
 fn conformance() -> Result<()> {
+    let printed = api("conformance", "", None)?;
+    ensure!(!printed.contains(NO_LOG), "the log of written pages was not used");
+    Ok(())
+}
+
+/// Without it, faults tell.
+fn tracking_without_log() -> Result<()> {
+    let printed = api("tracking", "tracking", Some("corei7_haswell_4770"))?;
+    ensure!(printed.contains(NO_LOG), "the processor has a log of written pages");
+    Ok(())
+}
+
+/// Runs the tests of the API that `arguments` select on a processor. Gives what was printed.
+fn api(name: &str, arguments: &str, cpu: Option<&str>) -> Result<String> {
     let built = built()?;
-    let system = System::default().start(Start::new("conformance", "test", MEMORY)?);
-    let mut host = built.boot(built.nestor()?, "conformance", &system)?;
+    let system = System::default().start(Start::new("conformance", "test", MEMORY)?.arguments(arguments)?);
+    let options = HostOptions { cpu: cpu.map(str::to_owned), ..options(memory_for(system.memory())) };
+    let mut host = built.start(&built.nestor()?.system(&system), name, &options)?;
     judge(host.console(), |line| counts(line, "conformance: ", " passed, ", " failed"))?;
-    host.wait(BOOT)?.check()
+    let printed = host.console().transcript().all();
+    host.wait(BOOT)?.check()?;
+    Ok(printed)
 }
 
 /// The test kernel stands in the kernel's place, and in root's, which it does
