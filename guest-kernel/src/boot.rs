@@ -135,7 +135,7 @@ pub fn start(boot_info: u64) -> Kernel {
         kernel_table: HostPhysical::new(cpu::page_table()),
         tracked_regions: 0,
         can_log: true,
-        logged_machines: 0,
+        noting_spaces: 0,
         list,
     };
     kernel.start_root(info, free, &devices, kernel_memory);

@@ -116,7 +116,8 @@ impl Kernel {
             self.limit_tracked(id, address, want, &mut found);
         }
         let window = Window::new(address, &found, self.kind_of_memory(found.physical.get()));
-        if let Some(space) = self.objects.spaces.get_mut(id) {
+        // Every access to tracked memory is to be seen.
+        if let Some(space) = self.objects.spaces.get_mut(id).filter(|_| !window.tracked) {
             space.windows.add(window, space.epoch);
         }
         Ok(window)
@@ -153,6 +154,10 @@ impl Kernel {
     fn drop_piece(&mut self, piece: Piece) {
         let Some(space) = self.objects.spaces.get_mut(piece.space) else { return };
         space.epoch += 1;
+        if space.notes_writes {
+            self.collect_native(piece);
+        }
+        let Some(space) = self.objects.spaces.get_mut(piece.space) else { return };
         match &mut space.contents {
             Contents::Native(table) => {
                 let mut memory = ChargedTables { frames: &mut self.frames, account: &mut space.account };

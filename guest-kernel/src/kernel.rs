@@ -58,8 +58,8 @@ pub struct Kernel {
     pub tracked_regions: usize,
     /// Whether virtual CPUs can log the pages that they write, as far as is known.
     pub can_log: bool,
-    /// Of how many machines all virtual CPUs do.
-    pub logged_machines: usize,
+    /// Of how many Spaces the processor notes tracked pages that are written.
+    pub noting_spaces: usize,
     /// For lists to and from the monitor.
     pub list: Frame<ListPage>,
 }

@@ -57,7 +57,7 @@
 //! * What is linked through a grant ends with it; References are counted where they link to ([`references`]).
 //! * Nothing that users can write is believed: the lock word of a Mutex, which they change without the kernel, says who
 //!   owns the Mutex, and nothing else ([`lock_word`]).
-//! * Tables read by the hardware hold nothing that the Mappings do not say ([`memory::hierarchy`]).
+//! * Tables read by the hardware hold nothing that the Mappings do not say ([`memory::hierarchy`]), but which pages were written ([`tracking`]).
 //! * Kernel memory in use is charged to some Space's account, and no subtree uses more than its root was given ([`account`]).
 //! * `unsafe` stands in [`arch`] and [`arena`] only, but for the promise with which [`objects`] makes its arenas.
 #![cfg_attr(not(test), no_std)]

@@ -300,10 +300,13 @@ impl Kernel {
             self.expel(thread);
         }
         // What other Spaces derived from this one goes first, then the tables as a whole.
-        self.withdraw_derived(Piece { space: id, start: 0, end: MEMORY_END });
+        let whole = Piece { space: id, start: 0, end: MEMORY_END };
+        self.withdraw_derived(whole);
+        self.collect_native(whole);
         while !self.end_grants_of(id) {}
         while self.end_tracking_paid_by(id) {}
         let Some(space) = self.objects.spaces.remove(id) else { return };
+        self.noting_spaces -= usize::from(space.notes_writes);
         self.objects.drop_kept(space.keeper.capability());
         if self.is_loaded(&space.contents) {
             self.loaded.change_to(View::new(self.kernel_table, false));

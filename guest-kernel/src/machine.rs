@@ -75,7 +75,6 @@ impl Kernel {
 
     /// Destroys a machine and takes its frames back.
     pub fn destroy_machine(&mut self, machine: Machine) {
-        self.logged_machines -= usize::from(machine.logged);
         while let Ok(count) = monitor::destroy_machine(machine.id, self.list.address(), 512) {
             if count == 0 {
                 return;
@@ -313,7 +312,9 @@ impl Kernel {
                     self.unresolved(id, unresolved, address, want);
                 }
             }
-            exit_reason::LOG_FULL => self.collect_log(id),
+            exit_reason::LOG_FULL => {
+                self.collect_log(id);
+            }
             _ => self.machine_exit(id),
         }
     }

@@ -44,6 +44,7 @@ impl Space {
             windows: Windows::default(),
             names: NameCache::default(),
             ports: false,
+            notes_writes: false,
         }
     }
 

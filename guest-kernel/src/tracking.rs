@@ -1,4 +1,17 @@
-//! Tracking which pages of Regions are written: see [`crate::memory::dirty`] for the invariant.
+//! Tracking which pages of Regions are written.
+//!
+//! What is written is marked in the [bitmap](crate::memory::dirty) of every tracked Region on the way from a Space down to physical memory. Every
+//! access to memory begins with finding what its address means, and that marks the page if it is to be written. What
+//! comes of it, so that the address need not be found again, lets the page be written only if
+//!
+//! * the page was marked, and it goes before the mark does: names of objects, entries of EPTs;
+//! * or the processor notes that the page is written, and is asked before the note goes or the way changes by which it was written, and
+//!   before the bitmap is read: the dirty bits of page tables, and the [logs](crate::write_log) of virtual CPUs.
+//!
+//! The first needs nothing of the processor, and costs a fault for each page; the second costs looking through tables, but only through those that
+//! the processor has used, or logs. Tracked memory is found in pages, and windows are not remembered.
+//!
+//! Nothing of this is done for a Space that shows no tracked memory.
 
 use crate::arch::cpu;
 use crate::arch::physical::Frame;
@@ -6,7 +19,9 @@ use crate::arena::Id;
 use crate::fault::ChargedTables;
 use crate::kernel::{Kernel, ListPage};
 use crate::memory::dirty::{DirtyPages, LARGEST, Tracking, frames_for};
-use crate::memory::hierarchy::{Derived, Piece, Region, Space, TooMuch, Translation, visit_below};
+use crate::memory::hierarchy::{
+    Derived, MEMORY_END, Piece, Region, Space, TooMuch, Translation, list_derived, visit_below,
+};
 use crate::space::Contents;
 use alloc::boxed::Box;
 use alloc::vec::Vec;
@@ -77,19 +92,34 @@ impl Kernel {
         self.refund(payer, charged * PAGE_SIZE);
     }
 
-    /// Limits what was found at an address below which a Region is tracked to one page, and, unless the page is to be written and so is
-    /// marked now, to reading it.
+    /// Limits what was found at an address below which a Region is tracked to one page, and marks the page if it is to be written. Otherwise
+    /// it can be read, and can be written as well only in a native Space, whose page tables note that.
     #[cold]
     #[inline(never)]
-    pub fn limit_tracked(&mut self, space: Id<Space>, address: u64, want: Rights, found: &mut Translation) {
+    pub fn limit_tracked(&mut self, id: Id<Space>, address: u64, want: Rights, found: &mut Translation) {
         let inside = address % PAGE_SIZE;
         found.before = found.before.min(inside);
         found.after = found.after.min(PAGE_SIZE - inside);
-        if want.contains(Rights::WRITE) {
-            self.mark_written(space, address);
-        } else {
+        let Some(space) = self.objects.spaces.get_mut(id) else { return };
+        let mut is_written = want.contains(Rights::WRITE);
+        if let Contents::Native(table) = &space.contents {
+            // Another entry may take the place of the one that says so.
+            let tables = ChargedTables { frames: &mut self.frames, account: &mut space.account };
+            is_written |= space.notes_writes && table.is_written(&tables, address);
+            self.note_writes(id);
+        } else if !is_written {
             found.rights -= Rights::WRITE;
         }
+        if is_written {
+            self.mark_written(id, address);
+        }
+    }
+
+    /// The processor notes from now on which tracked pages are written in a Space.
+    pub fn note_writes(&mut self, id: Id<Space>) {
+        let space = self.objects.spaces.get_mut(id);
+        let before = space.is_none_or(|space| core::mem::replace(&mut space.notes_writes, true));
+        self.noting_spaces += usize::from(!before);
     }
 
     /// The kernel writes at an address of a Space that it has found earlier.
@@ -123,13 +153,64 @@ impl Kernel {
         work
     }
 
-    /// Marks what the processor knows of writes to pages of a Region.
-    pub fn collect_written(&mut self, id: Id<Region>, pages: Range<u64>) {
-        let Some(region) = self.objects.regions.get(id) else { return };
+    /// Marks which of these pages of a Region were written, as far as the processor has noted that. Returns the work that it took, in pages and pieces
+    /// of memory.
+    pub fn collect_written(&mut self, id: Id<Region>, pages: Range<u64>) -> u64 {
+        let Some(region) = self.objects.regions.get(id) else { return 0 };
+        let Some(space) = region.space.filter(|_| self.noting_spaces != 0) else { return 0 };
         let at = |page: u64| region.start + page * PAGE_SIZE;
-        if let Some(space) = region.space {
-            self.collect_derived(id, Piece { space, start: at(pages.start), end: at(pages.end) });
+        let piece = Piece { space, start: at(pages.start), end: at(pages.end) };
+        let mut walk = Derived::of_region(&self.hierarchy(), id, piece);
+        let mut work = 0;
+        loop {
+            match walk.next(&self.hierarchy()) {
+                Ok(Some(piece)) => work += 1 + self.collect_in(piece),
+                Ok(None) => return work,
+                Err(TooMuch) => break,
+            }
         }
+        let mut list = list_derived(&mut self.hierarchy_mut(), space);
+        while let Some(space) = list {
+            list = self.objects.spaces.get_mut(space).and_then(|space| space.next_emptied.take());
+            work += self.collect_in(Piece { space, start: 0, end: MEMORY_END });
+        }
+        work
+    }
+
+    /// Marks what was written in a piece of a Space, as far as the processor has noted that. Returns how many pages those are.
+    fn collect_in(&mut self, piece: Piece) -> u64 {
+        match self.objects.spaces.get(piece.space) {
+            Some(Space { contents: Contents::Native(_), .. }) => self.collect_native(piece),
+            Some(Space { contents: Contents::Machine(machine), .. }) if machine.logged => {
+                self.collect_logs(piece.space)
+            }
+            _ => 0,
+        }
+    }
+
+    /// Marks the pages in a piece of a native Space that its page tables say were written. Returns how many those are.
+    pub fn collect_native(&mut self, piece: Piece) -> u64 {
+        let mut count = 0;
+        let mut written = [0; 64];
+        let mut start = piece.start;
+        // So many at a time, since marking needs the hierarchy that the tables are part of.
+        while let Some(space) = self.objects.spaces.get_mut(piece.space).filter(|space| space.notes_writes) {
+            let Contents::Native(table) = &mut space.contents else { break };
+            let mut memory = ChargedTables { frames: &mut self.frames, account: &mut space.account };
+            let (found, changed, next) = table.take_written(&mut memory, start, piece.end, &mut written);
+            if changed && self.loaded.is(table.root()) {
+                cpu::flush_user();
+            }
+            for &address in written.iter().take(found) {
+                self.mark_written(piece.space, address);
+            }
+            count += found as u64;
+            match next {
+                Some(next) => start = next,
+                None => break,
+            }
+        }
+        count
     }
 
     /// Has everything that is derived through a Region from a piece of its Space be found again before it is written. Returns
@@ -148,27 +229,15 @@ impl Kernel {
         }
     }
 
-    /// Has a Space find everything in a piece of it again before it writes there.
+    /// Has a Space find everything in a piece of it again before it writes there, but where the processor notes that.
     fn write_protect(&mut self, piece: Piece) {
         let Some(space) = self.objects.spaces.get_mut(piece.space) else { return };
         space.epoch += 1;
-        match &mut space.contents {
-            Contents::Native(table) => {
-                let mut memory = ChargedTables { frames: &mut self.frames, account: &mut space.account };
-                let changed = table.write_protect(&mut memory, piece.start, piece.end);
-                if changed && self.loaded.is(table.root()) {
-                    cpu::flush_user();
-                }
-            }
-            Contents::Machine(machine) => {
-                let machine = *machine;
-                if machine.logged {
-                    self.log_again(piece.space, machine, piece.start, piece.end);
-                } else {
-                    self.remove_from_machine(piece.space, machine, piece.start, piece.end);
-                }
-            }
-            Contents::Physical | Contents::Unbuilt => {}
+        let Contents::Machine(machine) = space.contents else { return };
+        if machine.logged {
+            self.log_again(piece.space, machine, piece.start, piece.end);
+        } else {
+            self.remove_from_machine(piece.space, machine, piece.start, piece.end);
         }
     }
 }

@@ -3,7 +3,7 @@
 //! The processor logs what a virtual CPU writes through an EPT entry for the first time since the entry was applied. So a machine whose virtual
 //! CPUs all have logs gets tracked memory with the right to write at once, and what it has written is marked when its logs are
 //! [collected](Kernel::collect_logs): before it is reported, and before anything by which it was written is taken away. Where there are no
-//! logs, the processor's or for want of memory, a machine's memory is tracked by faults, as a native Space's is.
+//! logs, the processor's or for want of memory, a machine's first write to each page is a fault.
 //!
 //! Once its virtual CPUs log, they do until they are destroyed.
 
@@ -14,7 +14,7 @@ use crate::fault::Unresolved;
 use crate::kernel::{Kernel, ListPage};
 use crate::list::List;
 use crate::machine::Machine;
-use crate::memory::hierarchy::{self, Derived, Piece, Region, Space, TooMuch, translate};
+use crate::memory::hierarchy::{Space, translate};
 use crate::memory::window::Window;
 use crate::space::Contents;
 use crate::thread::Thread;
@@ -82,7 +82,9 @@ impl Kernel {
         }
         if let Some(Contents::Machine(machine)) = self.objects.spaces.get_mut(id).map(|space| &mut space.contents) {
             machine.logged = self.can_log;
-            self.logged_machines += usize::from(self.can_log);
+        }
+        if self.can_log {
+            self.note_writes(id);
         }
         self.can_log
     }
@@ -115,48 +117,32 @@ impl Kernel {
         false
     }
 
-    /// Marks what the virtual CPU of a thread has written, if it logs that, and begins its log anew.
+    /// Marks what the virtual CPU of a thread has written, if it logs that, and begins its log anew. Returns how many pages the
+    /// log said.
     #[cold]
-    pub fn collect_log(&mut self, id: Id<Thread>) {
+    pub fn collect_log(&mut self, id: Id<Thread>) -> u64 {
         let Some(Thread { virtual_cpu: Some(virtual_cpu), space: Some(space), .. }) = self.objects.threads.get(id)
         else {
-            return;
+            return 0;
         };
-        let Some(log) = &virtual_cpu.log else { return };
+        let Some(log) = &virtual_cpu.log else { return 0 };
         let (space, count) = (*space, monitor::log_writes(virtual_cpu.id, log.address()).unwrap_or(0));
         let entries: ListPage = *log.get();
         for &address in &entries[ENTRIES - ENTRIES.min(count as usize)..] {
             self.mark_written(space, address);
         }
+        count
     }
 
-    /// Marks what the virtual CPUs of a machine Space have written.
-    pub fn collect_logs(&mut self, space: Id<Space>) {
+    /// Marks what the virtual CPUs of a machine Space have written. Returns how many pages their logs said.
+    pub fn collect_logs(&mut self, space: Id<Space>) -> u64 {
+        let mut count = 0;
         let mut next = self.objects.spaces.get(space).and_then(|space| space.threads.first());
         while let Some(thread) = next {
             next = List::<Thread>::after(&self.objects.threads, thread);
-            self.collect_log(thread);
+            count += self.collect_log(thread);
         }
-    }
-
-    /// Marks what virtual CPUs have written through anything that is derived through a Region from a piece of its Space.
-    pub fn collect_derived(&mut self, id: Id<Region>, piece: Piece) {
-        if self.logged_machines == 0 {
-            return;
-        }
-        let mut walk = Derived::of_region(&self.hierarchy(), id, piece);
-        loop {
-            match walk.next(&self.hierarchy()) {
-                Ok(Some(piece)) => self.collect_logs(piece.space),
-                Ok(None) => return,
-                Err(TooMuch) => break,
-            }
-        }
-        let mut list = hierarchy::list_derived(&mut self.hierarchy_mut(), piece.space);
-        while let Some(id) = list {
-            list = self.objects.spaces.get_mut(id).and_then(|space| space.next_emptied.take());
-            self.collect_logs(id);
-        }
+        count
     }
 }
 

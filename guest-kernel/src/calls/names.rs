@@ -46,6 +46,10 @@ impl Kernel {
         }
         match self.window(space, address, want) {
             Ok(window) if window.device => Err(Misuse::NoRight.into()),
+            // A name by which a tracked page can be changed is found again, and the page marked, once it was reported.
+            Ok(window) if window.tracked => {
+                Ok((window.physical(address), window.rights.difference(Rights::WRITE) | want))
+            }
             Ok(window) => Ok((window.physical(address), window.rights)),
             Err(Fault::Unmapped) => Err(Misuse::NoRight.into()),
             Err(fault) => Err(Stop::Memory(Unresolved::Fault(fault), address, want)),

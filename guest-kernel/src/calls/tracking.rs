@@ -17,6 +17,8 @@ use zerocopy::IntoBytes;
 const MOST_WORK: u64 = 4096;
 /// The longest stretch that is looked at as one.
 const MOST_PAGES: u64 = 512;
+/// How many pages the processor is asked about at once.
+const MOST_COLLECTED: u64 = 8192;
 /// How many pages are marked in one entry of the kernel.
 const MOST_MARKED: u64 = 1 << 20;
 
@@ -33,49 +35,65 @@ impl Kernel {
         }
     }
 
-    /// `None`: not done yet. The registers say how far it came.
+    /// `None`: not done yet. The registers say how far it came, which is further with each entry of the kernel.
     pub(super) fn get_dirty(
         &mut self,
         thread: Id<Thread>,
         caller: Id<Space>,
-        [address, mut offset, mut buffer, buffer_end, end]: [u64; 5],
+        [address, offset, mut buffer, buffer_end, end]: [u64; 5],
     ) -> Result<Option<Status>, Stop> {
         const ENTRY: u64 = size_of::<DirtyRange>() as u64;
         let id = self.region_at(caller, address, Rights::WRITE)?;
-        if let Some((pages, _)) = self.tracked_pages(id, offset, end)? {
-            self.collect_written(id, pages);
-        }
-        let mut work = 0;
+        let Some((Range { mut start, end }, _)) = self.tracked_pages(id, offset, end)? else {
+            return Ok(Some(Status::Refused));
+        };
+        let at_once = if self.noting_spaces == 0 { u64::MAX } else { MOST_COLLECTED };
+        let (mut collected, mut work, mut reports) = (start, 0, false);
         loop {
-            let Some((pages, tracking)) = self.tracked_pages(id, offset, end)? else {
-                return Ok(Some(Status::Refused));
+            if start == collected {
+                self.set_result(thread, RSI, start * PAGE_SIZE)?;
+                if start == end {
+                    return Ok(Some(Status::Ok));
+                }
+                if work >= MOST_WORK {
+                    return Ok(self.repeat(thread));
+                }
+                collected = end.min(start.saturating_add(at_once));
+                work += 1 + self.collect_written(id, start..collected);
+            }
+            let tracking = self.objects.regions.get(id).and_then(|region| region.tracking.as_ref());
+            let Some(found) = tracking.and_then(|tracking| tracking.pages.first(start..collected)) else {
+                start = collected;
+                continue;
             };
-            let Some(found) = tracking.pages.first(pages.clone()) else {
-                self.set_result(thread, RSI, pages.end * PAGE_SIZE)?;
-                return Ok(Some(Status::Ok));
-            };
-            let found = found.start..found.end.min(found.start + MOST_PAGES);
-            offset = found.start * PAGE_SIZE;
-            self.set_result(thread, RSI, offset)?;
+            self.set_result(thread, RSI, found.start * PAGE_SIZE)?;
             if buffer_end.saturating_sub(buffer) < ENTRY {
                 return Ok(Some(Status::Ok));
             }
-            if work >= MOST_WORK {
-                if let Some(thread) = self.objects.threads.get_mut(thread) {
-                    thread.repeat_call();
-                }
-                return Ok(None);
+            if reports && work >= MOST_WORK {
+                return Ok(self.repeat(thread));
             }
+            let found = found.start..found.end.min(found.start + MOST_PAGES);
+            let range = DirtyRange { offset: found.start * PAGE_SIZE, size: (found.end - found.start) * PAGE_SIZE };
             // The buffer must be there before a page is forgotten, and may be a page that is.
             self.copy(caller, buffer, ENTRY as usize, Rights::WRITE, |_, _| true)?;
-            let count = found.end - found.start;
-            work += count + self.forget_written(id, found) as u64;
-            let range = DirtyRange { offset, size: count * PAGE_SIZE };
+            work += found.end - found.start;
+            start = found.end;
+            work += self.forget_written(id, found) as u64;
             self.write(caller, buffer, range.as_bytes())?;
-            (offset, buffer) = (offset + range.size, buffer + ENTRY);
-            self.set_result(thread, RSI, offset)?;
+            buffer += ENTRY;
+            self.set_result(thread, RSI, start * PAGE_SIZE)?;
             self.set_result(thread, RDX, buffer)?;
+            reports = true;
         }
+    }
+
+    /// Has a thread make its call again.
+    fn repeat(&mut self, thread: Id<Thread>) -> Option<Status> {
+        if let Some(thread) = self.objects.threads.get_mut(thread) {
+            thread.repeat_call();
+        }
+        None
     }
 
     /// `None`: not done yet. The offset in the registers says how far it came.
@@ -93,10 +111,7 @@ impl Kernel {
         tracking.pages.mark_all(marked.clone());
         self.set_result(thread, RSI, marked.end * PAGE_SIZE)?;
         if marked.end < pages.end {
-            if let Some(thread) = self.objects.threads.get_mut(thread) {
-                thread.repeat_call();
-            }
-            return Ok(None);
+            return Ok(self.repeat(thread));
         }
         Ok(Some(Status::Ok))
     }

@@ -1,11 +1,7 @@
 //! Which pages of a Region were written since somebody asked last.
 //!
 //! One bit for each page, in frames, with a summary above, so that looking for pages that were written takes time for those, not for the
-//! memory. Marking is part of finding what an address means ([`find_window`](crate::kernel::Kernel)), which every way to
-//! memory begins with; what came of that (entries of tables, windows, names) is forgotten, as far as writing goes, when a page is reported.
-//!
-//! Invariant: whatever lets a page of a tracked Region be written without finding its address again was made after the page
-//! was marked, and goes before its bit is cleared.
+//! memory. Who fills it is told by [`tracking`](crate::tracking).
 
 use crate::arch::physical::Frame;
 use crate::arena::Id;

@@ -61,6 +61,8 @@ pub struct Space {
     pub tracked: List<Region, Tracked>,
     /// Its threads may use I/O ports.
     pub ports: bool,
+    /// Its page tables may know of tracked pages that were written.
+    pub notes_writes: bool,
 }
 
 /// A Region.

@@ -1,6 +1,7 @@
 //! Page tables of native Spaces (Intel SDM vol. 3A, 4.5): a cache of what the Mappings say.
 //!
-//! Since everything in them can be derived again, removing part of a large page drops all of it: nothing is ever split.
+//! They also say which pages the processor has written: who wants to know asks before entries go
+//! ([`tracking`](crate::tracking)). Since all else in them can be derived again, removing part of a large page drops all of it: nothing is ever split.
 
 use protocols::address::{HUGE_PAGE_SIZE, HostPhysical, LARGE_PAGE_SIZE, PAGE_SIZE};
 
@@ -9,6 +10,8 @@ const WRITABLE: u64 = 1 << 1;
 const USER: u64 = 1 << 2;
 const WRITE_THROUGH: u64 = 1 << 3;
 const CACHE_DISABLE: u64 = 1 << 4;
+const ACCESSED: u64 = 1 << 5;
+const DIRTY: u64 = 1 << 6;
 const LARGE: u64 = 1 << 7;
 const NO_EXECUTE: u64 = 1 << 63;
 const ADDRESS: u64 = 0x000f_ffff_ffff_f000;
@@ -107,26 +110,12 @@ impl PageTable {
 
     /// Removes every page that touches `start` to `end`; reports whether there was any.
     pub fn unmap(&mut self, memory: &mut impl TableMemory, start: u64, end: u64) -> bool {
-        Self::keep_in(memory, self.root, 3, start, end.min(USER_END), 0)
+        Self::unmap_in(memory, self.root, 3, start, end.min(USER_END))
     }
 
-    /// Makes every page that touches `start` to `end` read-only; reports whether any was not.
-    pub fn write_protect(&mut self, memory: &mut impl TableMemory, start: u64, end: u64) -> bool {
-        Self::keep_in(memory, self.root, 3, start, end.min(USER_END), !WRITABLE)
-    }
-
-    /// Clears in the entries of all pages that touch `start` to `end` the bits that are not in `keep`; reports whether any
-    /// was set.
-    fn keep_in(
-        memory: &mut impl TableMemory,
-        table: HostPhysical,
-        level: u32,
-        start: u64,
-        end: u64,
-        keep: u64,
-    ) -> bool {
+    fn unmap_in(memory: &mut impl TableMemory, table: HostPhysical, level: u32, start: u64, end: u64) -> bool {
         let step = PAGE_SIZE << (9 * level);
-        let mut changed = false;
+        let mut removed = false;
         let mut address = start;
         while address < end {
             let slot = index(address, level);
@@ -134,23 +123,49 @@ impl PageTable {
             let next = (address & !(step - 1)).saturating_add(step);
             if entry & PRESENT != 0 {
                 if level == 0 || entry & LARGE != 0 {
-                    if entry & !keep != 0 {
-                        memory.write(table, slot, entry & keep);
-                        changed = true;
-                    }
+                    memory.write(table, slot, 0);
+                    removed = true;
                 } else {
                     let below = HostPhysical::new(entry & ADDRESS);
-                    changed |= Self::keep_in(memory, below, level - 1, address, end.min(next), keep);
+                    removed |= Self::unmap_in(memory, below, level - 1, address, end.min(next));
                 }
             }
             address = next;
         }
-        changed
+        removed
+    }
+
+    /// Writes to `found` the address of every page that touches `start` to `end` and was written since it was found last or
+    /// installed. Returns how many those are; whether any entry changed: then cached translations have to go; and where to go on, if there was no room for
+    /// more. Tables that the processor has not used since all of them was looked at are passed over.
+    pub fn take_written(
+        &mut self,
+        memory: &mut impl TableMemory,
+        start: u64,
+        end: u64,
+        found: &mut [u64],
+    ) -> (usize, bool, Option<u64>) {
+        let mut search = Search { found, count: 0, changed: false, stopped: None };
+        search.look(memory, self.root, 3, start, end.min(USER_END));
+        (search.count, search.changed, search.stopped)
+    }
+
+    /// Whether the page at `address` was written since it was found last or installed.
+    pub fn is_written(&self, memory: &impl TableMemory, address: u64) -> bool {
+        self.entry(memory, address).is_some_and(|(entry, _)| entry & DIRTY != 0)
     }
 
     /// What `address` is mapped to, with whether it can be written.
     #[inline]
     pub fn lookup(&self, memory: &impl TableMemory, address: u64) -> Option<(HostPhysical, bool)> {
+        let (entry, size) = self.entry(memory, address)?;
+        let base = entry & ADDRESS & !(size - 1);
+        Some((HostPhysical::new(base | address & (size - 1)), entry & WRITABLE != 0))
+    }
+
+    /// The entry of the page at `address`, and the page's size.
+    #[inline]
+    fn entry(&self, memory: &impl TableMemory, address: u64) -> Option<(u64, u64)> {
         let mut table = self.root;
         for level in (0..=3).rev() {
             let entry = memory.read(table, index(address, level));
@@ -158,9 +173,7 @@ impl PageTable {
                 return None;
             }
             if level == 0 || entry & LARGE != 0 {
-                let size = PAGE_SIZE << (9 * level);
-                let base = entry & ADDRESS & !(size - 1);
-                return Some((HostPhysical::new(base | address & (size - 1)), entry & WRITABLE != 0));
+                return Some((entry, PAGE_SIZE << (9 * level)));
             }
             table = HostPhysical::new(entry & ADDRESS);
         }
@@ -191,12 +204,53 @@ impl PageTable {
     }
 }
 
+/// A search for written pages.
+struct Search<'a> {
+    found: &'a mut [u64],
+    count: usize,
+    changed: bool,
+    /// Where there was no room for the next.
+    stopped: Option<u64>,
+}
+
+impl Search<'_> {
+    fn look(&mut self, memory: &mut impl TableMemory, table: HostPhysical, level: u32, start: u64, end: u64) {
+        let step = PAGE_SIZE << (9 * level);
+        let mut address = start;
+        while address < end && self.stopped.is_none() {
+            let slot = index(address, level);
+            let entry = memory.read(table, slot);
+            let first = address & !(step - 1);
+            let next = first.saturating_add(step);
+            if entry & PRESENT != 0 && (level == 0 || entry & LARGE != 0) {
+                if entry & DIRTY != 0 {
+                    let Some(place) = self.found.get_mut(self.count) else {
+                        self.stopped = Some(address);
+                        return;
+                    };
+                    *place = first;
+                    self.count += 1;
+                    self.changed = true;
+                    memory.write(table, slot, entry & !DIRTY);
+                }
+            } else if entry & (PRESENT | ACCESSED) == PRESENT | ACCESSED {
+                self.look(memory, HostPhysical::new(entry & ADDRESS), level - 1, address, end.min(next));
+                if address == first && end >= next && self.stopped.is_none() {
+                    memory.write(table, slot, entry & !ACCESSED);
+                    self.changed = true;
+                }
+            }
+            address = next;
+        }
+    }
+}
+
 const _: () = assert!(HUGE_PAGE_SIZE == LARGE_PAGE_SIZE * 512);
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::collections::HashMap;
+    use std::collections::{BTreeSet, HashMap};
 
     #[derive(Default)]
     struct Tables {
@@ -227,54 +281,117 @@ mod tests {
         Page { address, physical: HostPhysical::new(physical), size, writable: true, executable: false, device: false }
     }
 
+    /// The processor uses the entries for `address`, to write or not.
+    fn access(table: &PageTable, memory: &mut Tables, address: u64, write: bool) {
+        let mut frame = table.root();
+        for level in (0..=3).rev() {
+            let slot = index(address, level);
+            let entry = memory.read(frame, slot);
+            if entry & PRESENT == 0 {
+                return;
+            }
+            let is_page = level == 0 || entry & LARGE != 0;
+            let written = if is_page && write { DIRTY } else { 0 };
+            memory.write(frame, slot, entry | ACCESSED | written);
+            if is_page {
+                return;
+            }
+            frame = HostPhysical::new(entry & ADDRESS);
+        }
+    }
+
     proptest::proptest! {
         #[test]
-        fn agrees_with_a_map(steps in proptest::collection::vec((0u64..2048, 0u64..64, 0u8..4), 1..60)) {
+        fn agrees_with_a_map(steps in proptest::collection::vec((0u64..2048, 0u64..64, 0u8..6), 1..80)) {
             let mut memory = Tables { next: 1 << 32, ..Tables::default() };
             let mut table = PageTable::new(&mut memory, HostPhysical::new(0)).unwrap();
-            let mut model: HashMap<u64, (u64, bool)> = HashMap::new();
+            let mut model: HashMap<u64, u64> = HashMap::new();
+            let mut written: BTreeSet<u64> = BTreeSet::new();
+            let large_of = |address: u64| address & !(LARGE_PAGE_SIZE - 1);
             for (number, count, what) in steps {
                 let address = number * PAGE_SIZE;
+                let large = large_of(address);
+                let end = address + count * PAGE_SIZE;
                 match what {
                     0 => {
-                        let large = address & !(LARGE_PAGE_SIZE - 1);
-                        let covered = model.contains_key(&address) && memory_is_large(&table, &memory, address);
-                        if covered { model.retain(|&a, _| a & !(LARGE_PAGE_SIZE - 1) != large); }
+                        if memory_is_large(&table, &memory, address) {
+                            model.retain(|&a, _| large_of(a) != large);
+                            written.remove(&large);
+                        }
                         table.map(&mut memory, page(address, address + PAGE_SIZE, PAGE_SIZE)).unwrap();
-                        model.insert(address, (address + PAGE_SIZE, true));
+                        model.insert(address, address + PAGE_SIZE);
+                        written.remove(&address);
                     }
                     1 => {
-                        let large = address & !(LARGE_PAGE_SIZE - 1);
                         table.map(&mut memory, page(large, large + LARGE_PAGE_SIZE, LARGE_PAGE_SIZE)).unwrap();
-                        for n in 0..512 {
-                            model.insert(large + n * PAGE_SIZE, (large + LARGE_PAGE_SIZE + n * PAGE_SIZE, true));
-                        }
+                        for n in 0..512 { model.insert(large + n * PAGE_SIZE, large + LARGE_PAGE_SIZE + n * PAGE_SIZE); }
+                        written.retain(|&a| large_of(a) != large);
                     }
-                    _ if count > 0 => {
-                        let end = address + count * PAGE_SIZE;
-                        let touched: Vec<u64> = model.keys().copied().filter(|&a| if memory_is_large(&table, &memory, a) {
-                            let large = a & !(LARGE_PAGE_SIZE - 1);
-                            large < end && address < large + LARGE_PAGE_SIZE
+                    2 => {
+                        let gone: Vec<u64> = model.keys().copied().filter(|&a| if memory_is_large(&table, &memory, a) {
+                            large_of(a) < end && address < large_of(a) + LARGE_PAGE_SIZE && count > 0
                         } else { a >= address && a < end }).collect();
-                        if what == 2 {
-                            assert_eq!(table.unmap(&mut memory, address, end), !touched.is_empty());
-                            for a in touched { model.remove(&a); }
-                        } else {
-                            let changes = touched.iter().any(|a| model[a].1);
-                            assert_eq!(table.write_protect(&mut memory, address, end), changes);
-                            for a in touched { model.entry(a).and_modify(|page| page.1 = false); }
+                        assert_eq!(table.unmap(&mut memory, address, end), !gone.is_empty());
+                        for a in gone { model.remove(&a); written.remove(&a); }
+                    }
+                    3 | 4 => {
+                        access(&table, &mut memory, address, what == 3);
+                        if what == 3 && model.contains_key(&address) {
+                            written.insert(if memory_is_large(&table, &memory, address) { large } else { address });
                         }
                     }
-                    _ => {}
+                    _ => {
+                        let end = if count > 32 { 4 << 30 } else { end };
+                        let (mut met, mut from) = (Vec::new(), Some(address));
+                        while let Some(start) = from {
+                            let mut found = [0; 3];
+                            let (count, changed, next) = table.take_written(&mut memory, start, end, &mut found);
+                            met.extend(&found[..count]);
+                            assert!(changed || count == 0);
+                            from = next;
+                        }
+                        let expected: Vec<u64> = written.iter().copied().filter(|&at| {
+                            let size = if memory_is_large(&table, &memory, at) { LARGE_PAGE_SIZE } else { PAGE_SIZE };
+                            at < end && address < at + size && address < end
+                        }).collect();
+                        assert_eq!(&met, &expected);
+                        for at in met { written.remove(&at); }
+                    }
                 }
                 for n in (0..2600).step_by(7).map(|n| n * PAGE_SIZE) {
-                    let found = table.lookup(&memory, n).map(|(physical, writable)| (physical.get(), writable));
-                    assert_eq!(found, model.get(&n).copied(), "at {n:#x}");
+                    assert_eq!(table.lookup(&memory, n).map(|(p, _)| p.get()), model.get(&n).copied(), "at {n:#x}");
+                    let place = if memory_is_large(&table, &memory, n) { large_of(n) } else { n };
+                    assert_eq!(table.is_written(&memory, n), written.contains(&place));
                 }
             }
             table.destroy(&mut memory);
             assert_eq!(memory.live, 0);
         }
+    }
+
+    #[test]
+    fn tables_that_nobody_used_are_passed_over() {
+        let mut memory = Tables { next: 1 << 32, ..Tables::default() };
+        let mut table = PageTable::new(&mut memory, HostPhysical::new(0)).unwrap();
+        for address in [0, LARGE_PAGE_SIZE] {
+            table.map(&mut memory, page(address, PAGE_SIZE, PAGE_SIZE)).unwrap();
+            access(&table, &mut memory, address, false);
+        }
+        let take = |table: &mut PageTable, memory: &mut Tables, end| {
+            let mut found = [0; 2];
+            let (count, changed, next) = table.take_written(memory, 0, end, &mut found);
+            assert_eq!(next, None);
+            (found[..count].to_vec(), changed)
+        };
+        assert_eq!(take(&mut table, &mut memory, USER_END), (vec![], true));
+        assert_eq!(take(&mut table, &mut memory, USER_END), (vec![], false));
+        access(&table, &mut memory, LARGE_PAGE_SIZE, true);
+        // A part of a table that was looked at says nothing about the rest.
+        assert_eq!(take(&mut table, &mut memory, LARGE_PAGE_SIZE + PAGE_SIZE), (vec![LARGE_PAGE_SIZE], true));
+        access(&table, &mut memory, LARGE_PAGE_SIZE, true);
+        assert_eq!(take(&mut table, &mut memory, LARGE_PAGE_SIZE), (vec![], false));
+        assert_eq!(take(&mut table, &mut memory, USER_END), (vec![LARGE_PAGE_SIZE], true));
+        assert_eq!(take(&mut table, &mut memory, USER_END), (vec![], false));
     }
 
     fn memory_is_large(table: &PageTable, memory: &Tables, address: u64) -> bool {

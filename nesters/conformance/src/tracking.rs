@@ -406,6 +406,14 @@ fn rights_that_change(bench: &mut Bench) -> Verdict {
     require!(written(&region)?, []);
     write(&mut child, bench, HOLE)?;
     require!(written(&region)?, [0]);
+    // Executing takes another entry in the place of that by which it was written.
+    child.write(DATA, 0)?;
+    write(&mut child, bench, HOLE + 8)?;
+    child.write(DATA, 0x0b0f)?; // UD2
+    region.protect(Rights::all())?;
+    require!(matches!(child.run(bench, code::jump(), &[(RDI, HOLE)])?, Answer::Done(_)), true);
+    require!(written(&region)?, [0]);
+    require!(written(&region)?, []);
     Ok(())
 }
 

@@ -14,8 +14,13 @@
 //! * Objects are no memory: that an object's state changed is not reported, that it was created, moved or destroyed is.
 //!
 //! What it costs: one bit for each page, charged to the Space of whoever turned tracking on; while it is on, pages of the Region are not
-//! mapped as large ones, and the first write to each after it was reported takes a fault that the kernel serves. A report takes time for the pages
-//! reported, not for those that were not written. Memory that nobody tracks costs nothing.
+//! mapped as large ones, whose tables are charged to the Spaces that show them. Writes of native threads cost nothing: a report looks through the
+//! page tables, but only where they were used since the last. Writes of machines cost little where the processor logs them (page-modification
+//! logging), for which each virtual CPU takes a frame; else, or if its Space has none, the first write to a page after each report takes a fault that the
+//! kernel serves. Memory that nobody tracks costs nothing.
+//!
+//! A virtual CPU that logs treats accesses to its guest's page tables as writes, as the processor does: they are reported, and a guest
+//! cannot have page tables in memory that it may only read.
 //!
 //! Tracking is state: [`Call::RegionGetState`](super::Call::RegionGetState) says whether a Region is tracked, and
 //! [`Call::RegionSetDirty`](super::Call::RegionSetDirty) makes a new one remember what an old one did.
