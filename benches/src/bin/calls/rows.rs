@@ -222,8 +222,23 @@ fn regions(suite: &mut Suite<'_>, scene: &Scene) -> Result<()> {
         let protect = |rights: Rights| Entry::new(Call::RegionProtect).with(&[first, rights.bits()]);
         let cost = suite.cost(&[protect(Rights::empty()), protect(Rights::READ)])?;
         suite.print(Call::RegionProtect, cost.each(2));
+        tracking(suite, first, state)?;
         Ok(())
     })
+}
+
+/// Of a page that is written, or said to be, each time.
+fn tracking(suite: &mut Suite<'_>, region: u64, ranges: u64) -> Result<()> {
+    let track = |on| Entry::new(Call::RegionTrack).with(&[region, on]);
+    let cost = suite.cost(&[track(1), track(0)])?;
+    suite.print(Call::RegionTrack, cost.each(2));
+    system_call::region_track(region, true)?;
+    let set = Entry::new(Call::RegionSetDirty).with(&[region, 0, PAGE_SIZE]);
+    let setting = suite.measure(Call::RegionSetDirty, set)?;
+    let get = Entry::new(Call::RegionGetDirty).with(&[region, 0, ranges, ranges + 64, u64::MAX]);
+    let cost = suite.cost(&[set, get])?;
+    suite.print(Call::RegionGetDirty, cost.less(setting));
+    Ok(system_call::region_track(region, false)?)
 }
 
 fn ports(suite: &mut Suite<'_>, scene: &Scene) -> Result<()> {
