@@ -205,6 +205,7 @@ pub fn region_is_tracked(region: u64) -> Result<bool> {
 ///
 /// | register | argument | rights |
 /// |---|---|---|
+/// | `rax` | [`RegionTrack`](Call::RegionTrack) | |
 /// | `rdi` | the Region | write |
 /// | `rsi` | 1: it remembers; 0: it does not | |
 ///
@@ -238,6 +239,7 @@ pub fn region_track(region: u64, on: bool) -> Result<()> {
 ///
 /// | register | argument | rights |
 /// |---|---|---|
+/// | `rax` | [`RegionGetDirty`](Call::RegionGetDirty) | |
 /// | `rdi` | the Region | write |
 /// | `rsi` | the offset in it from which on to look | |
 /// | `rdx` | where [`DirtyRange`]s go | write |
@@ -282,6 +284,7 @@ pub fn region_get_dirty(region: u64, offset: u64, end: u64, ranges: &mut [DirtyR
 ///
 /// | register | argument | rights |
 /// |---|---|---|
+/// | `rax` | [`RegionSetDirty`](Call::RegionSetDirty) | |
 /// | `rdi` | the Region | write |
 /// | `rsi` | the offset in it of the first page | |
 /// | `rdx` | the offset behind the last; the Region's size if it is larger | |
