@@ -3,6 +3,9 @@
 //! The page of a call is the documentation of the function that makes it, with the sections that `tests/reference.rs` asks for.
 //! Calls that all types have in common get their pages from the macros below. An example is a file of its own in `examples`, so
 //! that the page shows what the conformance tests run.
+//!
+//! A new call needs its number and a line in `api/call.rs`, a row on the front page in `api.rs`, a function with its page in
+//! `libc/system_call`, an example, and the example's name among those of the conformance tests. The tests say what is missing.
 
 /// The section with the example of that name. It is compiled here, and run inside the system.
 macro_rules! example {
