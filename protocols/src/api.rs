@@ -290,7 +290,7 @@ pub use space::{SpaceKind, SpaceState};
 pub use status::Status;
 pub use thread::{Run, Sensitivity};
 pub use tracking::DirtyRange;
-pub use transfer::{Buffer, ConnectionState, Side, Table, Transfer};
+pub use transfer::{Buffer, ConnectionState, SERVED, Side, Table, Transfer};
 
 use bitflags::bitflags;
 use zerocopy::{Immutable, IntoBytes, KnownLayout, TryFromBytes};

@@ -9,7 +9,7 @@ use crate::memory::hierarchy::Space;
 use crate::objects::Object;
 use crate::references::{Capability, Destination};
 use crate::thread::{Thread, Wait, set_words};
-use protocols::api::{ConnectionState, MessageKind, ReferenceRights, Rights, Side, Status, Transfer};
+use protocols::api::{ConnectionState, MessageKind, ReferenceRights, Rights, SERVED, Side, Status, Transfer};
 use protocols::exception::{MESSAGE_WORDS, Misuse};
 use protocols::virtual_cpu::register::{R15, RAX, RDI, RDX, RSI};
 use zerocopy::{IntoBytes, TryFromBytes};
@@ -225,6 +225,9 @@ impl Kernel {
         reference: u64,
     ) -> Done {
         let target = self.thread_at(caller, address, Rights::READ)?;
+        if side == SERVED {
+            return self.get_served(caller, target, state, reference);
+        }
         let side = side_of(side)?;
         let Some(ends) = self.objects.threads.get(target).map(|thread| thread.ends) else {
             return Ok(Status::NotFound);
@@ -244,6 +247,9 @@ impl Kernel {
     pub(super) fn move_connection(&mut self, caller: Id<Space>, from: u64, to: u64, side: u64) -> Done {
         let from = self.thread_at(caller, from, Rights::WRITE)?;
         let to = self.thread_at(caller, to, Rights::WRITE)?;
+        if side == SERVED {
+            return Ok(self.move_served(from, to));
+        }
         let side = side_of(side)?;
         let Some((old, new)) = self.objects.threads.pair_mut(from, to) else { return Ok(Status::Refused) };
         let Some(half) = old.ends.get(side) else { return Ok(Status::NotFound) };

@@ -14,6 +14,7 @@ mod ports;
 mod reference_messages;
 mod references;
 mod scheduling;
+mod served;
 mod spaces;
 mod threads;
 mod tracking;

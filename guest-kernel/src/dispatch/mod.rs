@@ -537,6 +537,15 @@ impl Dispatcher<'_> {
         None
     }
 
+    /// Has a thread that waits for a reply wait for that of `server`, who can use its time from now on.
+    pub fn serve_by(&mut self, client: Id<Thread>, server: Id<Thread>) {
+        let Some(thread) = self.threads().get_mut(client) else { return };
+        thread.detach();
+        thread.wait = Wait::Late(server);
+        self.check_running();
+        self.go_on(client);
+    }
+
     /// Sets where a thread has its time from.
     pub fn set_source(&mut self, id: Id<Thread>, source: Source, value: u64) {
         let Some(thread) = self.threads().get_mut(id) else { return };

@@ -58,6 +58,7 @@ pub mod references;
 pub mod region;
 pub mod roles;
 pub mod scheduling;
+pub mod served;
 pub mod space;
 pub mod team;
 pub mod thread;
@@ -81,6 +82,7 @@ pub fn run(startup: &'static Startup) -> Outcome {
         port::TESTS,
         connection::TESTS,
         connection_faults::TESTS,
+        served::TESTS,
         references::TESTS,
         reference_messages::TESTS,
         space::TESTS,

@@ -107,6 +107,10 @@ impl Side {
     }
 }
 
+/// In place of a [`Side`], in the calls that look at the ends of threads and move them: whom a server that has received a message works for,
+/// and has not replied to yet. That is the thread that waits for the reply to its call, exception or exit, or the masked line of an interrupt.
+pub const SERVED: u64 = 2;
+
 /// State of a thread's end of a connection.
 ///
 /// [`thread_get_connection`](crate::libc::system_call::connection::thread_get_connection) reads it,

@@ -10,7 +10,7 @@ use core::arch::asm;
 use zerocopy::try_transmute;
 
 use super::{Message, Received, Result, raw};
-use crate::api::{Call, ConnectionState, MessageKind, Side, Status, Transfer};
+use crate::api::{Call, ConnectionState, MessageKind, SERVED, Side, Status, Transfer};
 #[cfg(doc)]
 use crate::{api::ReferenceRights, exception::Misuse};
 
@@ -408,14 +408,14 @@ pub fn alert(side: Side) -> Result<()> {
 /// |---|---|---|
 /// | `rax` | [`ThreadGetConnection`](Call::ThreadGetConnection) | |
 /// | `rdi` | the Thread; the caller too | read |
-/// | `rsi` | which of its connections: the [`Side`] that it is on | |
+/// | `rsi` | which of its connections: the [`Side`] that it is on, or [`SERVED`]: what it has received and not replied to | |
 /// | `rdx` | where the [`ConnectionState`] goes | write |
-/// | `r10` | a Reference to be pointed at its peer, a Thread; 0: that is not asked for | write |
+/// | `r10` | a Reference to be pointed at its peer, or who waits for its reply, a Thread (to nothing: it serves an interrupt); 0: that is not asked for | write |
 ///
 /// # Results
 ///
 /// * [`Ok`](Status::Ok)
-/// * [`NotFound`](Status::NotFound): there is no connection; the state is written
+/// * [`NotFound`](Status::NotFound): there is no connection, or nothing to be replied to; the state is written
 ///
 #[doc = misuse!("; [`BadArgument`](Misuse::BadArgument): there is no such side")]
 /// # Effects
@@ -439,7 +439,19 @@ pub fn thread_get_connection(thread: u64, side: Side, reference: u64) -> Result<
     }
 }
 
-/// Moves a thread's end of a connection to another thread, with its role and alert.
+/// [`thread_get_connection`] of [`SERVED`]: whether there is something that the thread has not replied to.
+pub fn thread_get_served(thread: u64, client: u64) -> Result<bool> {
+    let mut state = ConnectionState::default();
+    let place = core::ptr::from_mut(&mut state) as u64;
+    // SAFETY: the call writes one ConnectionState to `state`.
+    let returned = unsafe { raw(Call::ThreadGetConnection as u64, [thread, SERVED, place, client, 0]) };
+    match status(returned.status) {
+        Status::Ok | Status::NotFound => Ok(state.connected != 0),
+        status => Err(status),
+    }
+}
+
+/// Moves a thread's end of a connection to another thread, with its role and alert; or what a server has not replied to.
 ///
 /// # Arguments
 ///
@@ -448,19 +460,20 @@ pub fn thread_get_connection(thread: u64, side: Side, reference: u64) -> Result<
 /// | `rax` | [`ThreadMoveConnection`](Call::ThreadMoveConnection) | |
 /// | `rdi` | the Thread that has it | write |
 /// | `rsi` | the Thread that gets it | write |
-/// | `rdx` | which of its connections: the [`Side`] that it is on | |
+/// | `rdx` | which of its connections: the [`Side`] that it is on, or [`SERVED`]: what it has received and not replied to | |
 ///
 /// # Results
 ///
 /// * [`Ok`](Status::Ok)
-/// * [`NotFound`](Status::NotFound): `rdi` has no such connection
-/// * [`Refused`](Status::Refused): `rsi` has one already, is its peer, or the same thread
+/// * [`NotFound`](Status::NotFound): `rdi` has no such connection, or nothing to be replied to
+/// * [`Refused`](Status::Refused): `rsi` has one already, is its peer, waits for the reply itself, or is the same thread
 ///
 #[doc = misuse!("; [`BadArgument`](Misuse::BadArgument): there is no such side")]
 /// # Effects
 ///
 /// The peer does not notice. A call that `rdi` makes on it is interrupted, and made again from where it stood. So a stopped thread keeps its
-/// connection while it is destroyed and recreated, or one thread takes part in several.
+/// connection while it is destroyed and recreated, or one thread takes part in several. Nor does who waits for the reply of a server notice that
+/// another thread is to reply.
 ///
 #[doc = never_waits!()]
 /// # Cost
@@ -470,6 +483,11 @@ pub fn thread_get_connection(thread: u64, side: Side, reference: u64) -> Result<
 #[doc = example!("thread_move_connection")]
 pub fn thread_move_connection(from: u64, to: u64, side: Side) -> Result<()> {
     on_threads(Call::ThreadMoveConnection, [from, to, side as u64, 0, 0])
+}
+
+/// [`thread_move_connection`] of [`SERVED`].
+pub fn thread_move_served(from: u64, to: u64) -> Result<()> {
+    on_threads(Call::ThreadMoveConnection, [from, to, SERVED, 0, 0])
 }
 
 /// Makes a connection between two threads: how one with both ends is restored.
