@@ -282,6 +282,12 @@ impl Kernel {
         Ok(())
     }
 
+    /// Whether a native thread needs memory for these extended registers: not for the initial ones, if it has none yet.
+    fn needs_extended(&self, id: Id<Thread>, extended: &[u8; 1024]) -> bool {
+        let has_some = self.objects.threads.get(id).is_some_and(|thread| thread.native.extended.is_some());
+        has_some || *extended != initial_extended()
+    }
+
     /// Makes sure that a native thread has memory for extended registers.
     fn own_extended(&mut self, id: Id<Thread>) -> Result<(), Status> {
         let thread = self.objects.threads.get(id).ok_or(Status::NoMemory)?;
@@ -333,7 +339,7 @@ impl Kernel {
         if !new.is_possible(groups) {
             return Status::Refused;
         }
-        if groups.contains(Groups::EXTENDED) {
+        if groups.contains(Groups::EXTENDED) && self.needs_extended(id, &new.extended) {
             if let Err(status) = self.own_extended(id) {
                 return status;
             }

@@ -6,7 +6,7 @@ use super::physical::Frame;
 use super::{cpu, debug};
 use core::arch::asm;
 use core::sync::atomic::{AtomicU64, Ordering};
-use protocols::virtual_cpu::VirtualCpuState;
+use protocols::virtual_cpu::{VirtualCpuState, initial_extended};
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
 /// An XSAVE area, alone in its frame.
@@ -113,11 +113,42 @@ pub fn load(area: &Frame<Area>, state: &VirtualCpuState) {
 }
 
 /// Makes an area that a nester supplied one that XRSTOR takes: MXCSR without reserved bits, a header that names no other
-/// components, the standard format (Intel SDM vol. 1, 13.8).
+/// components, the standard format (Intel SDM vol. 1, 13.8). x87 and SSE registers that do not hold their initial values count whether the
+/// header names them or not.
 pub fn sanitize(area: &mut Area) {
     let mxcsr = u32::from_le_bytes([area.bytes[24], area.bytes[25], area.bytes[26], area.bytes[27]]) & 0xffff;
     area.bytes[24..28].copy_from_slice(&mxcsr.to_le_bytes());
     let present = u64::from(area.bytes[512]) & components();
+    let initial = initial_extended();
+    let differs = |range: core::ops::Range<usize>| area.bytes[range.clone()] != initial[range];
+    let x87 = differs(0..24) || differs(32..160);
+    let used = u8::from(x87) | u8::from(differs(160..416)) << 1;
     area.bytes[512..576].fill(0);
-    area.bytes[512] = present as u8 | 3;
+    area.bytes[512] = present as u8 | used;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn headers_name_what_is_used() {
+        COMPONENTS.store(X87_SSE_AVX, Ordering::Relaxed);
+        let header = |change: fn(&mut [u8; 1024])| {
+            let mut area = Area { bytes: initial_extended() };
+            change(&mut area.bytes);
+            sanitize(&mut area);
+            let again = area.bytes;
+            sanitize(&mut area);
+            assert_eq!(area.bytes, again);
+            area.bytes[512]
+        };
+        assert_eq!(header(|_| {}), 0);
+        assert_eq!(header(|bytes| bytes[0] = 0x3e), 1);
+        assert_eq!(header(|bytes| bytes[159] = 1), 1);
+        assert_eq!(header(|bytes| bytes[160] = 1), 2);
+        assert_eq!(header(|bytes| bytes[512] = 0xff), 7);
+        assert_eq!(header(|bytes| bytes[520] = 0xff), 0);
+        assert_eq!(header(|bytes| bytes[27] = 0xff), 0);
+    }
 }

@@ -104,6 +104,9 @@ fn vector_registers_cost_memory(bench: &mut Bench) -> Verdict {
     let mut child = Native::new(bench)?;
     child.run(bench, code::breakpoint(), &[])?;
     let before = child.space.state()?.used;
+    // To be recreated with the initial ones is not to use them.
+    child.thread.set_native_groups(&fresh(), Groups::EXTENDED, Run::Unchanged)?;
+    require!(child.space.state()?.used, before);
     child.run(bench, code::vectors(), &[])?;
     require!(child.space.state()?.used, before + 1);
     child.run(bench, code::vectors(), &[])?;
