@@ -91,6 +91,21 @@
 //! Every call is atomic: a call that waits, or that meets a fault in the caller's memory, leaves the caller's registers
 //! as a call about to be made, and is made again from the start when the thread goes on. Calls below say *waits* where they can.
 //!
+//! So a thread can be stopped at any time, exported, destroyed, recreated from the export and resumed, and neither it nor anybody who works with
+//! it can tell. What to export and to set again is its state with all groups and its own address
+//! ([`thread_get_state`](crate::libc::system_call::thread::thread_get_state),
+//! [`thread_set_state`](crate::libc::system_call::thread::thread_set_state)), its scheduler
+//! ([`thread_get_scheduler`](crate::libc::system_call::scheduling::thread_get_scheduler),
+//! [`thread_set_scheduler`](crate::libc::system_call::scheduling::thread_set_scheduler)), and what it has begun with others: its
+//! connections on both [sides](Side), and whom it [serves](SERVED)
+//! ([`thread_move_connection`](crate::libc::system_call::connection::thread_move_connection)). What others see is no more than what calls
+//! say of a thread that is stopped: a message of `ipc_call`, or of its fault or exit, may arrive twice, who sleeps in a Cond wakes, who waits
+//! for a Mutex loses its turn. The ticks of donated time that it has had begin at 0 again, and References to it have to be made anew.
+//!
+//! *Tested* by the conformance program (module `atomicity`): for every call, through both doors, wherever a stop can land between the
+//! instruction before the call and the one after it, in the thread that makes the call and in those that it works with, also while a keeper supplies memory
+//! that the call misses, and in calls that the kernel interrupts itself.
+//!
 //! # The calls
 //!
 //! Each name leads to its page.

@@ -17,6 +17,8 @@ pub fn trials() -> Vec<Trial> {
     vec![
         trial("api::conformance", conformance),
         trial("api::tracking_without_a_log_of_writes", tracking_without_log),
+        trial("atomicity::native", || api("atomicity-native", "atomicity::native", None).map(drop)),
+        trial("atomicity::machine", || api("atomicity-machine", "atomicity::machine", None).map(drop)),
         trial("monitor::test_kernel", monitor),
     ]
 }
@@ -52,7 +54,7 @@ fn counts(line: &str, before: &str, middle: &str, after: &str) -> Option<(u32, u
 const NO_LOG: &str = "the processor logs no written pages";
 
 fn conformance() -> Result<()> {
-    let printed = api("conformance", "", None)?;
+    let printed = api("conformance", "-atomicity", None)?;
     ensure!(!printed.contains(NO_LOG), "the log of written pages was not used");
     Ok(())
 }

@@ -227,6 +227,29 @@ routines! {
         "cmove r13d, eax",
         "jmp 2b";
 
+    /// The calls of a script at RSP (see `atomicity::plan`) one after the other; then it gives its time back for ever.
+    script:
+        "jmp 2f",
+        ".balign 16, 0x90",
+        "mov [rsp + 128], rax", "mov [rsp + 136], rcx", "mov [rsp + 144], rdx", "mov eax, 0x8b", "syscall",
+        "mov [rsp + 184], rdi", "add r10, 2", "mov eax, 0x8c", "syscall", "mov eax, 0x8a", "syscall",
+        "2: mov rax, [rsp]", "test rax, rax", "jz 5f", "cmp rax, -1", "je 4f", "cmp rax, -2", "je 7f", "cmp rax, -3", "je 8f",
+        "mov rcx, [rsp + 8]", "mov rdx, [rsp + 16]", "mov rbx, [rsp + 24]", "mov rbp, [rsp + 40]", "mov rsi, [rsp + 48]",
+        "mov rdi, [rsp + 56]", "mov r8, [rsp + 64]", "mov r9, [rsp + 72]", "mov r10, [rsp + 80]", "mov r11, [rsp + 88]",
+        "mov r12, [rsp + 96]", "mov r13, [rsp + 104]", "mov r14, [rsp + 112]", "mov r15, [rsp + 120]",
+        // An emulator may take interrupts behind jumps only.
+        "jmp 3f",
+        "3: syscall",
+        "mov [rsp + 128], rax", "mov [rsp + 136], rcx", "mov [rsp + 144], rdx", "mov [rsp + 152], rbx", "mov [rsp + 168], rbp",
+        "mov [rsp + 176], rsi", "mov [rsp + 184], rdi", "mov [rsp + 192], r8", "mov [rsp + 200], r9", "mov [rsp + 208], r10",
+        "mov [rsp + 216], r11", "mov [rsp + 224], r12", "mov [rsp + 232], r13", "mov [rsp + 240], r14", "mov [rsp + 248], r15",
+        "pushfq", "pop [rsp + 160]", "add rsp, 272", "jmp 2b",
+        "4: add rsp, [rsp + 8]", "jmp 2b",
+        "5: mov qword ptr [rsp + 128], 1",
+        "6: mov eax, 0xd0", "xor edi, edi", "syscall", "jmp 6b",
+        "7: mov rdi, [rsp + 56]", "mov rax, [rdi]", "mov [rsp + 128], rax", "add rsp, 272", "jmp 2b",
+        "8: ud2", "add rsp, 272", "jmp 2b";
+
     /// Micro-guest: a call as the registers say; then a write to port 0x400.
     guest_call: "vmcall", "out 0xf0, al", "hlt";
     /// Micro-guest: CPUID of RAX and RCX; then a write to port 0xf0.
@@ -284,6 +307,24 @@ routines! {
         "jnz 2b",
         "out 0xf0, al",
         "hlt";
+    /// Micro-guest: the same through the other door.
+    guest_script:
+        "2: mov rax, [rsp]", "test rax, rax", "jz 5f", "cmp rax, -1", "je 4f", "cmp rax, -2", "je 7f", "cmp rax, -3", "je 8f",
+        "mov rcx, [rsp + 8]", "mov rdx, [rsp + 16]", "mov rbx, [rsp + 24]", "mov rbp, [rsp + 40]", "mov rsi, [rsp + 48]",
+        "mov rdi, [rsp + 56]", "mov r8, [rsp + 64]", "mov r9, [rsp + 72]", "mov r10, [rsp + 80]", "mov r11, [rsp + 88]",
+        "mov r12, [rsp + 96]", "mov r13, [rsp + 104]", "mov r14, [rsp + 112]", "mov r15, [rsp + 120]",
+        // An emulator may take interrupts behind jumps only.
+        "jmp 3f",
+        "3: vmcall",
+        "mov [rsp + 128], rax", "mov [rsp + 136], rcx", "mov [rsp + 144], rdx", "mov [rsp + 152], rbx", "mov [rsp + 168], rbp",
+        "mov [rsp + 176], rsi", "mov [rsp + 184], rdi", "mov [rsp + 192], r8", "mov [rsp + 200], r9", "mov [rsp + 208], r10",
+        "mov [rsp + 216], r11", "mov [rsp + 224], r12", "mov [rsp + 232], r13", "mov [rsp + 240], r14", "mov [rsp + 248], r15",
+        "pushfq", "pop [rsp + 160]", "add rsp, 272", "jmp 2b",
+        "4: add rsp, [rsp + 8]", "jmp 2b",
+        "5: mov qword ptr [rsp + 128], 1",
+        "6: mov eax, 0xd0", "xor edi, edi", "vmcall", "jmp 6b",
+        "7: mov rdi, [rsp + 56]", "mov rax, [rdi]", "mov [rsp + 128], rax", "add rsp, 272", "jmp 2b",
+        "8: mov rax, [rsp + 56]", "out 0xf0, al", "mov [rsp + 128], rax", "add rsp, 272", "jmp 2b";
     /// Micro-guest: 256 interrupt handlers, 16 bytes apart: each writes to port 0x500 plus its vector, then returns.
     guest_handlers:
         ".set nestor_vector, 0",

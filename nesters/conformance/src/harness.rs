@@ -63,13 +63,48 @@ pub struct Bench {
     aliases: u64,
     /// How to tell the client received last to stop.
     refusal: Message,
+    sweep: Sweep,
+    points: u64,
+}
+
+/// Where the tests of atomicity disturb a thread.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Sweep {
+    /// Wherever a stop lands, but not at each of the ticks at which it lands in the same place because the kernel is at work.
+    Distinct,
+    /// At every tick.
+    Every,
+    /// At every so manieth tick.
+    Coarse(u64),
+}
+
+impl Sweep {
+    /// What the arguments ask for: `sweep=every` or `sweep=<ticks>`.
+    fn of(arguments: &str) -> Self {
+        match arguments.split_whitespace().find_map(|word| word.strip_prefix("sweep=")) {
+            Some("every") => Self::Every,
+            Some(ticks) => ticks.parse().map_or(Self::Distinct, |ticks: u64| Self::Coarse(ticks.max(1))),
+            None => Self::Distinct,
+        }
+    }
 }
 
 impl Bench {
     /// A bench with no clients.
     pub fn new(startup: &Startup, seed: u64) -> Result<Self> {
         let frequency = startup.tsc_frequency.max(1);
-        Ok(Self { server: Server::new()?, frequency, seed, aliases: 0, refusal: [0; 8] })
+        let sweep = Sweep::of(startup.arguments());
+        Ok(Self { server: Server::new()?, frequency, seed, aliases: 0, refusal: [0; 8], sweep, points: 0 })
+    }
+
+    /// Where threads are to be disturbed.
+    pub fn sweep(&self) -> Sweep {
+        self.sweep
+    }
+
+    /// Counts a point at which a thread was disturbed.
+    pub fn count_point(&mut self) {
+        self.points += 1;
     }
 
     /// A Port that the bench serves, with an alias that no other has.
@@ -175,7 +210,12 @@ pub struct Exported(Region);
 impl Exported {
     /// Exports all of `memory`.
     pub fn new(memory: &Memory) -> Result<Self> {
-        Region::new(memory, 0, memory.size(), Rights::all()).map(Self)
+        Self::part(memory, 0, memory.size())
+    }
+
+    /// Exports part of `memory`: all in which there are to be objects.
+    pub fn part(memory: &Memory, offset: u64, size: u64) -> Result<Self> {
+        Region::new(memory, offset, size, Rights::all()).map(Self)
     }
 }
 
@@ -206,9 +246,13 @@ pub fn run(startup: &'static Startup, groups: &[&[Test]]) -> Outcome {
         }
         print(&mut console, format_args!("test {name} ... "));
         match one(startup, seed, test) {
-            Ok(()) => {
+            Ok(0) => {
                 passed += 1;
                 print(&mut console, format_args!("ok\r\n"));
+            }
+            Ok(points) => {
+                passed += 1;
+                print(&mut console, format_args!("ok, disturbed {points} times\r\n"));
             }
             Err(Failure(why)) => {
                 failed += 1;
@@ -220,9 +264,11 @@ pub fn run(startup: &'static Startup, groups: &[&[Test]]) -> Outcome {
     if failed == 0 { Outcome::Done } else { Outcome::Failed }
 }
 
-/// Runs one test with a bench of its own, which takes all waiting clients with it.
-fn one(startup: &'static Startup, seed: u64, test: fn(&mut Bench) -> Verdict) -> Verdict {
-    test(&mut Bench::new(startup, seed)?)
+/// Runs one test with a bench of its own, which takes all waiting clients with it. Returns how often it disturbed a thread.
+fn one(startup: &'static Startup, seed: u64, test: fn(&mut Bench) -> Verdict) -> core::result::Result<u64, Failure> {
+    let mut bench = Bench::new(startup, seed)?;
+    test(&mut bench)?;
+    Ok(bench.points)
 }
 
 fn print(console: &mut Console, text: fmt::Arguments<'_>) {
@@ -236,15 +282,26 @@ fn seed(arguments: &str) -> Option<u64> {
     arguments.split_whitespace().find_map(|word| word.strip_prefix("seed="))?.parse().ok()
 }
 
-/// Whether the arguments select a test: they name none, or one of their words is part of its name.
+/// Whether the arguments select a test: they name none, or one of their words is part of its name; and none of those after a minus is.
 fn selects(arguments: &str, name: &str) -> bool {
-    let mut words = arguments.split_whitespace().filter(|word| !word.contains('=')).peekable();
+    let words = || arguments.split_whitespace().filter(|word| !word.contains('='));
+    if words().filter_map(|word| word.strip_prefix('-')).any(|word| name.contains(word)) {
+        return false;
+    }
+    let mut words = words().filter(|word| !word.starts_with('-')).peekable();
     words.peek().is_none() || words.any(|word| name.contains(word))
 }
 
 #[cfg(test)]
 mod tests {
-    use super::{seed, selects};
+    use super::{Sweep, seed, selects};
+
+    #[test]
+    fn arguments_say_how_finely_to_sweep() {
+        assert_eq!(Sweep::of("space"), Sweep::Distinct);
+        assert_eq!(Sweep::of("sweep=every space"), Sweep::Every);
+        assert_eq!((Sweep::of("sweep=16"), Sweep::of("sweep=0")), (Sweep::Coarse(16), Sweep::Coarse(1)));
+    }
 
     #[test]
     fn arguments_select_tests_by_part_of_their_name() {
@@ -254,6 +311,8 @@ mod tests {
         assert!(!selects("space thread", "port::alias"));
         assert!(selects("seed=5", "port::alias"));
         assert!(!selects("seed=5 space", "port::alias"));
+        assert!(selects("-space", "port::alias"));
+        assert!(!selects("port -alias", "port::alias"));
         assert_eq!((seed("space seed=5"), seed("space"), seed("seed=x")), (Some(5), None, None));
     }
 }

@@ -5,7 +5,8 @@
 //! `test <name> ... ok` or `test <name> ... FAILED: <why>` for each, `conformance: N passed, M failed` at the end, and ends
 //! `Done` or `Failed`.
 //!
-//! Its arguments are words that a test's name must contain one of, and `seed=<number>` to repeat a random test; or one of the [roles]: ways in which a nester
+//! Its arguments are words that a test's name must contain one of, words behind a minus that it must not contain, `seed=<number>` to repeat a random
+//! test, and `sweep=every` or `sweep=<ticks>` for [how finely](harness::Sweep) to test atomicity; or one of the [roles]: ways in which a nester
 //! can misbehave, for tests of what holds it.
 //!
 //! **Refuses** to test what host tests can: the mapping hierarchy, decoding, policy tables. What is tested here is that kernel
@@ -25,6 +26,8 @@
 //! | [`team`] | native children of several threads | no |
 //! | [`objects`], [`mutex`], [`cond`], [`mapping`], [`region`], [`port`], [`connection`], [`connection_faults`], [`references`], [`reference_messages`], [`space`], [`thread`], [`native_state`], [`thread_events`], [`machine`], [`tracking`] | tests, by object | no |
 //! | [`scheduling`] | tests of who has CPU time | no |
+//! | [`served`] | tests of servers that are replaced before they reply | no |
+//! | [`atomicity`] | threads that are stopped, exported, destroyed, recreated and resumed everywhere in every call | no |
 //! | [`destruction`] | tests of destroying objects on which much hangs | no |
 //! | [`arguments`] | tests of arguments that the pages of the calls do not allow | no |
 //! | [`hostile`] | tests with nonsense | no |
@@ -36,6 +39,7 @@
 extern crate alloc;
 
 pub mod arguments;
+pub mod atomicity;
 pub mod code;
 pub mod cond;
 pub mod connection;
@@ -96,6 +100,7 @@ pub fn run(startup: &'static Startup) -> Outcome {
         tracking::TESTS,
         hostile::TESTS,
         examples::TESTS,
+        atomicity::TESTS,
     ];
     harness::run(startup, &groups)
 }

@@ -674,12 +674,50 @@ pub fn set_native_thread(address: u64, state: &NativeState, space: &Reference, r
 
 /// Creates a Mutex in `memory`, for those who share it. `Refused` if there is no place for one at `offset`.
 pub fn create_mutex_in(memory: &Memory, offset: u64) -> Result<()> {
-    let inside = offset.checked_add(OBJECT_SIZE).is_some_and(|end| end <= memory.size());
-    if !inside || !offset.is_multiple_of(OBJECT_SIZE) {
+    let place = place_in(memory, offset)?;
+    // SAFETY: of the memory there are no Rust references.
+    unsafe { call::mutex_create(place) }
+}
+
+/// Creates a Region in `memory` that exports `size` bytes of the same memory from `start` on, for those who share it; faults arrive at the Port
+/// that `keeper` links to. `Refused` if there is no place for one at `offset`, or what it is to export is not inside or not page-aligned.
+pub fn create_region_in(
+    memory: &Memory,
+    offset: u64,
+    [start, size]: [u64; 2],
+    rights: Rights,
+    keeper: Option<&Reference>,
+) -> Result<()> {
+    let place = place_in(memory, offset)?;
+    let inside = start.checked_add(size).is_some_and(|end| end <= memory.size());
+    if !inside || !(start | size).is_multiple_of(PAGE_SIZE) {
         return Err(Status::Refused);
     }
+    call::region_create(place)?;
+    let state = RegionState { start: memory.address() + start, size, rights: rights.bits() };
     // SAFETY: of the memory there are no Rust references.
-    unsafe { call::mutex_create(memory.address() + offset) }
+    unsafe { call::region_set_state(place, &state, 0, keeper.map_or(0, Reference::address)) }
+}
+
+/// Creates a Mapping in `memory`, for those who share it: of the Region that `region` links to, into `space`. `Refused` if there is no place for one
+/// at `offset`.
+pub fn create_mapping_in(
+    memory: &Memory,
+    offset: u64,
+    state: &MappingState,
+    region: &Reference,
+    space: &Space,
+) -> Result<()> {
+    let place = place_in(memory, offset)?;
+    call::mapping_create(place)?;
+    // SAFETY: Space handles are of Spaces that the program has created, so this changes no memory of its own.
+    unsafe { call::mapping_set_state(place, state, region.address(), space.reference().address()) }
+}
+
+/// The address of the place for an object at `offset` of `memory`.
+fn place_in(memory: &Memory, offset: u64) -> Result<u64> {
+    let inside = offset.checked_add(OBJECT_SIZE).is_some_and(|end| end <= memory.size());
+    if inside && offset.is_multiple_of(OBJECT_SIZE) { Ok(memory.address() + offset) } else { Err(Status::Refused) }
 }
 
 /// Stops the native thread at `address` and returns its state. `Refused` if it is a virtual CPU.
