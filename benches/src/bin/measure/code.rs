@@ -87,6 +87,8 @@ measured_loop!(/// A read of the next page from R15 on.
     native_touch, "native_touch", "ud2", ["mov al, [r15]", "add r15, 4096"]);
 measured_loop!(/// The same without the read.
     native_step, "native_step", "ud2", ["add r15, 4096"]);
+measured_loop!(/// Writes to another page each time.
+    native_dirty, "native_dirty", "ud2", ["mov [r15], al", "add r15, 4096"]);
 measured_loop!(/// Nothing, in a machine.
     machine_empty, "machine_empty", "out 0x10, al", []);
 measured_loop!(/// An instruction of ring 0 that is not intercepted.
@@ -109,3 +111,5 @@ measured_loop!(/// A read of the next page from R15 on.
     machine_touch, "machine_touch", "out 0x10, al", ["mov al, [r15]", "add r15, 4096"]);
 measured_loop!(/// The same without the read.
     machine_step, "machine_step", "out 0x10, al", ["add r15, 4096"]);
+measured_loop!(/// Writes to another page each time, in a machine.
+    machine_dirty, "machine_dirty", "out 0x10, al", ["mov [r15], al", "add r15, 4096"]);

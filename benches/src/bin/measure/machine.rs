@@ -23,7 +23,8 @@ const CONSTANT_MSR: u64 = 0x17;
 const SERVED_MSR: u64 = 0x1b;
 const ALLOWANCE: u64 = 160;
 
-struct Guest {
+/// A machine with a micro-guest.
+pub struct Guest {
     server: Server,
     space: Space,
     memory: Memory,
@@ -39,7 +40,8 @@ fn port_of(qualification: u64) -> u16 {
 }
 
 impl Guest {
-    fn new() -> Result<Self> {
+    /// A machine with its memory, stopped.
+    pub fn new() -> Result<Self> {
         let server = Server::new()?;
         let memory = Memory::allocate(MEMORY).ok_or(Status::NoMemory)?;
         let region = Region::new(&memory, 0, MEMORY, Rights::all())?;
@@ -60,6 +62,11 @@ impl Guest {
         Ok(Self { server, space, memory, thread, _port: port, _region: region, _mapping: mapping })
     }
 
+    /// Its Space.
+    pub fn space(&self) -> &Space {
+        &self.space
+    }
+
     fn state(r15: u64) -> VirtualCpuState {
         let mut state = micro_guest::state();
         state.gpr[RBX] = ITERATIONS;
@@ -70,7 +77,7 @@ impl Guest {
     }
 
     /// Runs a loop with `r15`; `touch` resolves accesses to memory that is not there.
-    fn run(&mut self, code: &[u8], r15: u64, mut touch: impl FnMut(&Space, u64) -> Result<()>) -> Result<Cost> {
+    pub fn run(&mut self, code: &[u8], r15: u64, mut touch: impl FnMut(&Space, u64) -> Result<()>) -> Result<Cost> {
         const IRETQ: [u8; 2] = [0x48, 0xcf];
         let prepared = micro_guest::prepare(&self.memory, code)
             .and_then(|()| self.memory.write_bytes(micro_guest::handler(VECTOR), &IRETQ));
@@ -117,7 +124,7 @@ impl Guest {
     }
 
     /// Runs a loop twice; the second time counts.
-    fn measure(&mut self, code: &[u8], r15: u64) -> Result<Cost> {
+    pub fn measure(&mut self, code: &[u8], r15: u64) -> Result<Cost> {
         let refuse = |_: &Space, _| Err(Status::Disconnected);
         self.run(code, r15, refuse)?;
         self.run(code, r15, refuse)

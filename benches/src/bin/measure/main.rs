@@ -20,10 +20,12 @@ mod memory;
 mod messages;
 #[cfg(target_os = "none")]
 mod native;
+#[cfg(target_os = "none")]
+mod tracking;
 
 #[cfg(target_os = "none")]
 mod program {
-    use crate::{machine, memory, native};
+    use crate::{machine, memory, native, tracking};
     use core::fmt::Write;
     use protocols::libc::console::Console;
     use protocols::libnest::Result;
@@ -63,6 +65,7 @@ mod program {
     fn measure(printer: &mut Printer) -> Result<()> {
         native::measure(printer)?;
         memory::measure(printer)?;
+        tracking::measure(printer)?;
         machine::measure(printer)
     }
 
