@@ -235,7 +235,7 @@ fn tracking(suite: &mut Suite<'_>, region: u64, ranges: u64) -> Result<()> {
     system_call::region_track(region, true)?;
     let set = Entry::new(Call::RegionSetDirty).with(&[region, 0, PAGE_SIZE]);
     let setting = suite.measure(Call::RegionSetDirty, set)?;
-    let get = Entry::new(Call::RegionGetDirty).with(&[region, 0, ranges, ranges + 64, u64::MAX]);
+    let get = Entry::new(Call::RegionGetDirty).with(&[region, 0, ranges, ranges + 64, PAGE_SIZE]);
     let cost = suite.cost(&[set, get])?;
     suite.print(Call::RegionGetDirty, cost.less(setting));
     Ok(system_call::region_track(region, false)?)
