@@ -121,8 +121,8 @@ fn of_connections(bench: &mut Bench) -> Verdict {
         bench,
         &mut child,
         &[
-            (Call::ThreadGetConnection, &[OBJECT, 2, STATE], Misuse::BadArgument),
-            (Call::ThreadMoveConnection, &[OBJECT, ANOTHER, 2], Misuse::BadArgument),
+            (Call::ThreadGetConnection, &[OBJECT, 3, STATE], Misuse::BadArgument),
+            (Call::ThreadMoveConnection, &[OBJECT, ANOTHER, 3], Misuse::BadArgument),
             (Call::ThreadConnect, &[OBJECT, ANOTHER, 2], Misuse::BadArgument),
             (Call::ThreadConnect, &[OBJECT, ANOTHER, 0, 4], Misuse::BadArgument),
         ],
