@@ -132,13 +132,24 @@ impl Kernel {
         }
     }
 
-    /// Notes in every tracked Region through which a Space shows an address that the page there is written.
+    /// Notes in every tracked Region through which a Space shows the page at an address that it is written.
     pub fn mark_written(&mut self, space: Id<Space>, address: u64) {
-        visit_below(&mut self.hierarchy_mut(), space, address, |_, region, offset| {
-            if let Some(tracking) = &mut region.tracking {
-                tracking.pages.mark(offset / PAGE_SIZE);
+        self.mark_all_written(space, &[address]);
+    }
+
+    /// The same for pages at several addresses; those next to each other are looked up together.
+    pub fn mark_all_written(&mut self, space: Id<Space>, addresses: &[u64]) {
+        for stretch in addresses.chunk_by(|&one, &next| one / PAGE_SIZE + 1 == next / PAGE_SIZE) {
+            let Some((&first, &last)) = stretch.first().zip(stretch.last()) else { continue };
+            let (mut start, end) = (first & !(PAGE_SIZE - 1), (last & !(PAGE_SIZE - 1)) + PAGE_SIZE);
+            while start < end {
+                start = visit_below(&mut self.hierarchy_mut(), space, start, end, |_, region, offsets| {
+                    if let Some(tracking) = &mut region.tracking {
+                        tracking.pages.mark_all(offsets.start / PAGE_SIZE..offsets.end / PAGE_SIZE);
+                    }
+                });
             }
-        });
+        }
     }
 
     /// Takes pages that were written out of the set of a tracked Region. Returns the work that it took, in pieces of memory.
@@ -201,9 +212,7 @@ impl Kernel {
             if changed && self.loaded.is(table.root()) {
                 cpu::flush_user();
             }
-            for &address in written.iter().take(found) {
-                self.mark_written(piece.space, address);
-            }
+            self.mark_all_written(piece.space, &written[..found]);
             count += found as u64;
             match next {
                 Some(next) => start = next,

@@ -127,10 +127,11 @@ impl Kernel {
         };
         let Some(log) = &virtual_cpu.log else { return 0 };
         let (space, count) = (*space, monitor::log_writes(virtual_cpu.id, log.address()).unwrap_or(0));
-        let entries: ListPage = *log.get();
-        for &address in &entries[ENTRIES - ENTRIES.min(count as usize)..] {
-            self.mark_written(space, address);
-        }
+        let mut entries: ListPage = *log.get();
+        // The oldest stands last.
+        let entries = &mut entries[ENTRIES - ENTRIES.min(count as usize)..];
+        entries.reverse();
+        self.mark_all_written(space, entries);
         count
     }
 

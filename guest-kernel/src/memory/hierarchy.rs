@@ -21,7 +21,7 @@ use crate::space::Contents;
 use crate::thread::Thread;
 use alloc::boxed::Box;
 use core::cell::Cell;
-use protocols::address::HostPhysical;
+use protocols::address::{HostPhysical, PAGE_SIZE};
 use protocols::api::Rights;
 
 /// Highest end of any address range: what the tables of both kinds of Space can hold.
@@ -227,26 +227,35 @@ pub fn translate(
     }
 }
 
-/// Calls `meet` for every Region through which `space` shows what is at `address`, with the offset in it.
+/// Calls `meet` for every Region through which `space` shows what is from `start` to `end`, or from `start` on as far as all of it is shown alike, with
+/// the offsets in it. Returns where that ends.
 pub fn visit_below(
     hierarchy: &mut HierarchyMut<'_>,
     space: Id<Space>,
-    address: u64,
-    mut meet: impl FnMut(Id<Region>, &mut Region, u64),
-) {
-    let (mut space, mut address) = (Some(space), address);
+    start: u64,
+    end: u64,
+    mut meet: impl FnMut(Id<Region>, &mut Region, core::ops::Range<u64>),
+) -> u64 {
+    let (mut space, mut address, mut length) = (Some(space), start, end - start);
+    // Where nothing is shown, what comes behind the page can be shown all the same.
+    let page = length.min(PAGE_SIZE - start % PAGE_SIZE);
     while let Some(here) = space.and_then(|space| hierarchy.spaces.get(space)) {
+        if matches!(here.contents, Contents::Physical) {
+            return start + length;
+        }
         let mapping = here.mappings.at_or_before(address).and_then(|(_, id)| hierarchy.mappings.get(id));
-        let Some(mapping) = mapping.filter(|mapping| address - mapping.start < mapping.size) else { return };
-        let Some(id) = mapping.region else { return };
-        let Some(region) = hierarchy.regions.get_mut(id) else { return };
+        let Some(mapping) = mapping.filter(|mapping| address - mapping.start < mapping.size) else { break };
+        let Some(id) = mapping.region else { break };
+        let Some(region) = hierarchy.regions.get_mut(id) else { break };
         let offset = mapping.offset + (address - mapping.start);
         if offset >= region.size {
-            return;
+            break;
         }
-        meet(id, region, offset);
+        length = length.min(mapping.size - (address - mapping.start)).min(region.size - offset);
+        meet(id, region, offset..offset + length);
         (space, address) = (region.space, region.start + offset);
     }
+    start + page
 }
 
 /// Adds a Mapping to those of its Region.
@@ -662,7 +671,26 @@ mod tests {
             for &space in &spaces[1..] {
                 for address in (0..32).map(|page| page * PAGE) {
                     let mut shows = false;
-                    visit_below(&mut world.change(), space, address + 5, |id, _, offset| shows |= (id, offset) == (region, page * PAGE + 5));
+                    let end = visit_below(&mut world.change(), space, address + 5, address + 3 * PAGE, |id, _, offsets| {
+                        shows |= (id, offsets.start) == (region, page * PAGE + 5);
+                    });
+                    prop_assert!((address + 6..=address + 3 * PAGE).contains(&end));
+                    // A stretch is met as its pages are, one by one.
+                    let (mut together, mut apart) = (Vec::new(), Vec::new());
+                    let number = |id| regions.iter().position(|&region| region == id);
+                    let note = |met: &mut Vec<_>, id, offsets: core::ops::Range<u64>| {
+                        met.extend((offsets.start / PAGE..offsets.end.div_ceil(PAGE)).map(|page| (number(id), page)));
+                    };
+                    let mut at = address;
+                    while at < address + 3 * PAGE {
+                        at = visit_below(&mut world.change(), space, at, address + 3 * PAGE, |id, _, offsets| note(&mut together, id, offsets));
+                    }
+                    for at in (address..address + 3 * PAGE).step_by(PAGE as usize) {
+                        visit_below(&mut world.change(), space, at, at + PAGE, |id, _, offsets| note(&mut apart, id, offsets));
+                    }
+                    (together.sort(), apart.sort());
+                    (together.dedup(), apart.dedup());
+                    prop_assert_eq!(together, apart);
                     prop_assert_eq!(shows, derived.contains(&(space, address)), "space {:?} at {:#x}", space, address);
                 }
             }

@@ -49,6 +49,16 @@ pub struct Page {
     pub device: bool,
 }
 
+impl Page {
+    #[inline(always)]
+    fn entry(&self) -> u64 {
+        let mut entry = self.physical.get() | PRESENT | USER;
+        entry |= if self.writable { WRITABLE } else { 0 };
+        entry |= if self.executable { 0 } else { NO_EXECUTE };
+        entry | if self.device { CACHE_DISABLE | WRITE_THROUGH } else { 0 }
+    }
+}
+
 /// There is no memory for another table.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct NoMemory;
@@ -81,31 +91,47 @@ impl PageTable {
 
     /// Installs a page in place of what is there.
     pub fn map(&mut self, memory: &mut impl TableMemory, page: Page) -> Result<(), NoMemory> {
-        let last = if page.size == LARGE_PAGE_SIZE { 1 } else { 0 };
-        let mut table = self.root;
-        for level in (last + 1..=3).rev() {
-            let slot = index(page.address, level);
-            let entry = memory.read(table, slot);
-            table = if entry & PRESENT == 0 || entry & LARGE != 0 {
-                let next = memory.allocate().ok_or(NoMemory)?;
-                memory.write(table, slot, next.get() | PRESENT | WRITABLE | USER);
-                next
-            } else {
-                HostPhysical::new(entry & ADDRESS)
-            };
+        let table = Self::table_below(memory, self.root, page.address, 3)?;
+        let table = Self::table_below(memory, table, page.address, 2)?;
+        if page.size == LARGE_PAGE_SIZE {
+            Self::map_large(memory, table, page);
+            return Ok(());
         }
-        let slot = index(page.address, last);
+        let table = Self::table_below(memory, table, page.address, 1)?;
+        memory.write(table, index(page.address, 0), page.entry());
+        Ok(())
+    }
+
+    fn map_large(memory: &mut impl TableMemory, table: HostPhysical, page: Page) {
+        let slot = index(page.address, 1);
         let old = memory.read(table, slot);
-        if last == 1 && old & PRESENT != 0 && old & LARGE == 0 {
+        if old & (PRESENT | LARGE) == PRESENT {
             memory.free(HostPhysical::new(old & ADDRESS));
         }
-        let mut entry = page.physical.get() | PRESENT | USER;
-        entry |= if page.writable { WRITABLE } else { 0 };
-        entry |= if page.executable { 0 } else { NO_EXECUTE };
-        entry |= if page.device { CACHE_DISABLE | WRITE_THROUGH } else { 0 };
-        entry |= if last == 1 { LARGE } else { 0 };
-        memory.write(table, slot, entry);
-        Ok(())
+        memory.write(table, slot, page.entry() | LARGE);
+    }
+
+    /// The table below the entry of `table`, at `level`, for `address`.
+    #[inline(always)]
+    fn table_below(
+        memory: &mut impl TableMemory,
+        table: HostPhysical,
+        address: u64,
+        level: u32,
+    ) -> Result<HostPhysical, NoMemory> {
+        let slot = index(address, level);
+        match memory.read(table, slot) {
+            entry if entry & (PRESENT | LARGE) == PRESENT => Ok(HostPhysical::new(entry & ADDRESS)),
+            _ => Self::add_table(memory, table, slot),
+        }
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn add_table(memory: &mut impl TableMemory, table: HostPhysical, slot: usize) -> Result<HostPhysical, NoMemory> {
+        let next = memory.allocate().ok_or(NoMemory)?;
+        memory.write(table, slot, next.get() | PRESENT | WRITABLE | USER);
+        Ok(next)
     }
 
     /// Removes every page that touches `start` to `end`; reports whether there was any.
