@@ -23,6 +23,14 @@ unsafe impl<T> Send for Id<T> {}
 // SAFETY: as above.
 unsafe impl<T> Sync for Id<T> {}
 
+#[cfg(test)]
+impl<T> Id<T> {
+    /// The number of its place in the arena.
+    pub fn number(self) -> usize {
+        (self.key >> 32) as usize
+    }
+}
+
 impl<T> Clone for Id<T> {
     #[inline]
     fn clone(&self) -> Self {

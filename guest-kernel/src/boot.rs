@@ -147,7 +147,7 @@ pub fn start(boot_info: u64) -> Kernel {
 }
 
 /// The table of the places in memory up to `end`.
-fn table_of_places(frames: &mut FramePool, end: u64) -> Option<Places> {
+pub(crate) fn table_of_places(frames: &mut FramePool, end: u64) -> Option<Places> {
     let count = end.div_ceil(PAGE_SIZE) as usize;
     let words = Places::bitmap_words(count);
     let mut run = |bytes: usize| frames.allocate_run(bytes.div_ceil(PAGE_SIZE as usize));
@@ -269,7 +269,7 @@ impl Kernel {
     }
 
     /// Shows a stretch of physical memory in a Space.
-    fn show(
+    pub(crate) fn show(
         &mut self,
         physical_space: Id<Space>,
         space: Id<Space>,

@@ -80,6 +80,8 @@ pub mod dispatch;
 pub mod fast_path;
 pub mod fast_state;
 pub mod fault;
+#[cfg(test)]
+mod fuzz;
 pub mod handlers;
 pub mod ipc;
 pub mod kernel;

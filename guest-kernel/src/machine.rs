@@ -27,6 +27,14 @@ pub struct Machine {
     pub logged: bool,
 }
 
+#[cfg(test)]
+impl Machine {
+    /// What the monitor knows it by.
+    pub fn number(&self) -> u64 {
+        self.id
+    }
+}
+
 /// A virtual CPU.
 pub struct VirtualCpu {
     /// The monitor's name for it.

@@ -236,6 +236,22 @@ impl Queue {
         self.first
     }
 
+    /// Its threads, from the first on, if all links agree.
+    #[cfg(test)]
+    pub fn members(&self, threads: &Arena<Thread>) -> alloc::vec::Vec<Id<Thread>> {
+        let mut members = alloc::vec::Vec::new();
+        let mut next = self.first;
+        while let Some(id) = next {
+            let link = threads.get(id).expect("a thread in a queue exists").link;
+            assert!(members.is_empty() || link.previous == members.last().copied(), "{id:?} is behind another");
+            members.push(id);
+            assert!(members.len() <= threads.len(), "a queue has no end");
+            next = link.next;
+        }
+        assert_eq!(self.last, members.last().copied());
+        members
+    }
+
     /// Appends a thread that is in no queue.
     #[inline(always)]
     pub fn push_back(&mut self, threads: &mut Arena<Thread>, id: Id<Thread>) {

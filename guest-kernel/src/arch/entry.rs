@@ -206,6 +206,12 @@ pub fn take_pending() -> Option<u8> {
     None
 }
 
+/// Notes an interrupt vector as if it had arrived in ring 0.
+#[cfg(test)]
+pub fn pend(vector: u8) {
+    PENDING[vector as usize / 64].fetch_or(1 << (vector % 64), Ordering::Relaxed);
+}
+
 /// The kernel's entry point, called by the monitor as `boot_info` describes.
 #[cfg(target_os = "none")]
 #[unsafe(naked)]

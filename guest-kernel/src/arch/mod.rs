@@ -1,16 +1,26 @@
 //! The processor and the platform: everything in the kernel that is `unsafe` or knows a device.
 
 pub mod apic;
+#[cfg(not(test))]
 pub mod cpu;
+#[cfg(not(test))]
 pub mod debug;
 pub mod descriptor;
 pub mod entry;
+#[cfg(not(test))]
 pub mod extended;
 pub mod heap;
 mod lock;
+#[cfg(not(test))]
 pub mod monitor;
 pub mod physical;
+#[cfg(not(test))]
 pub mod user_copy;
+
+#[cfg(test)]
+pub mod simulated;
+#[cfg(test)]
+pub use simulated::{cpu, debug, extended, monitor, user_copy};
 
 use protocols::address::HostPhysical;
 

@@ -7,6 +7,7 @@
 use core::arch::asm;
 use core::sync::atomic::{AtomicU64, Ordering};
 use protocols::address::{HostPhysical, PAGE_SIZE};
+#[cfg(not(test))]
 use protocols::boot_info::DIRECT_MAP;
 use zerocopy::{FromBytes, FromZeros, Immutable, IntoBytes, KnownLayout};
 
@@ -17,9 +18,18 @@ pub fn set_end(end: u64) {
     END.store(end, Ordering::Relaxed);
 }
 
+/// Where the direct map shows an address.
+#[inline(always)]
+fn direct(address: HostPhysical) -> *mut u8 {
+    #[cfg(not(test))]
+    return (DIRECT_MAP + address.get()) as *mut u8;
+    #[cfg(test)]
+    return (super::simulated::memory() + address.get() as usize) as *mut u8;
+}
+
 fn pointer(address: HostPhysical, length: usize) -> Option<*mut u8> {
     let end = address.get().checked_add(length as u64)?;
-    (end <= END.load(Ordering::Relaxed)).then(|| (DIRECT_MAP + address.get()) as *mut u8)
+    (end <= END.load(Ordering::Relaxed)).then(|| direct(address))
 }
 
 /// Copies from physical memory. False if the range is not in the direct map.
@@ -89,14 +99,14 @@ pub fn shared_word(address: HostPhysical) -> Option<&'static AtomicU64> {
 #[inline]
 pub fn read_entry(table: HostPhysical, index: usize) -> u64 {
     // SAFETY: `table` is a page-table frame: page aligned, from the kernel's frame pool, inside the direct map.
-    unsafe { ((DIRECT_MAP + table.get()) as *const u64).add(index & 511).read_volatile() }
+    unsafe { (direct(table) as *const u64).add(index & 511).read_volatile() }
 }
 
 /// Writes one entry of a page table.
 #[inline]
 pub fn write_entry(table: HostPhysical, index: usize, entry: u64) {
     // SAFETY: as in `read_entry`; no Space maps page-table frames.
-    unsafe { ((DIRECT_MAP + table.get()) as *mut u64).add(index & 511).write_volatile(entry) }
+    unsafe { (direct(table) as *mut u64).add(index & 511).write_volatile(entry) }
 }
 
 /// A frame that the kernel owns alone, or shares with the monitor, seen as a `T`.
@@ -124,14 +134,14 @@ impl<T: FromBytes + IntoBytes + Immutable + KnownLayout> Frame<T> {
         // SAFETY: the frame is inside the direct map, aligned, and owned by this value, which is neither `Clone` nor
         // `Copy`; every bit pattern is a `T`. The monitor writes to it only inside a `VMCALL`, across which no reference
         // is held.
-        unsafe { &*((DIRECT_MAP + self.address.get()) as *const T) }
+        unsafe { &*(direct(self.address) as *const T) }
     }
 
     /// Its contents.
     #[inline]
     pub fn get_mut(&mut self) -> &mut T {
         // SAFETY: as in `get`.
-        unsafe { &mut *((DIRECT_MAP + self.address.get()) as *mut T) }
+        unsafe { &mut *(direct(self.address) as *mut T) }
     }
 }
 

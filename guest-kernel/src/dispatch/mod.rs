@@ -119,6 +119,12 @@ impl Grant {
         Self { donor: None, since: 0, clock, asking: Queue::default() }
     }
 
+    /// Threads that are about to ask for time.
+    #[cfg(test)]
+    pub fn asking(&self) -> &Queue {
+        &self.asking
+    }
+
     /// Whether it is not the root's.
     #[inline]
     pub fn is_donated(&self) -> bool {
