@@ -8,7 +8,7 @@
 //! goes from register to register: what the receiver's [`Registers`](crate::arch::entry::Registers) hold in its place does
 //! not matter, because the receiver runs now.
 
-use crate::arch::entry::Resume;
+use crate::arch::entry::{self, Resume};
 use crate::arena::Id;
 use crate::dispatch::Source;
 use crate::ipc::first_word;
@@ -65,11 +65,13 @@ impl Kernel {
         let portset = objects.portsets.get_mut(portset_id)?;
         let client_id = objects.threads.get(server_id)?.client?;
         let (client, server) = objects.threads.pair_mut(client_id, server_id)?;
-        if portset.first_pending.is_some()
-            || server.registers.gpr[R15] != 0
-            || !client.wait.is_call_of(server_id)
-            || !client.view.exists()
-            || client.stopped
+        if !client.wait.is_call_of(server_id) {
+            if server.serves_fault {
+                entry::fault_reply(self, client_id, portset_id);
+            }
+            return None;
+        }
+        if portset.first_pending.is_some() || server.registers.gpr[R15] != 0 || !client.view.exists() || client.stopped
         {
             return None;
         }

@@ -6,8 +6,11 @@
 use crate::arch::{cpu, physical};
 use crate::arena::Id;
 use crate::kernel::Kernel;
+use crate::list::List;
 use crate::memory::frames::FramePool;
-use crate::memory::hierarchy::{self, Derived, Fault, MEMORY_END, Piece, Space, TooMuch, translate};
+use crate::memory::hierarchy::{
+    self, Derived, Fault, MEMORY_END, MOST_PIECES, Mapping, Piece, Region, Space, TooMuch, shown, translate,
+};
 use crate::memory::page_table::{NoMemory, Page, TableMemory, USER_END};
 use crate::memory::window::Window;
 use crate::space::Contents;
@@ -73,30 +76,27 @@ pub fn wanted(error: u64) -> Rights {
 impl Kernel {
     /// Installs what `address` of `space` means, if the hierarchy says so.
     pub fn resolve(&mut self, id: Id<Space>, address: u64, want: Rights) -> Result<(), Unresolved> {
-        let window = self.window(id, address, want).map_err(Unresolved::Fault)?;
-        let Some(space) = self.objects.spaces.get_mut(id) else { return Err(Unresolved::Fault(Fault::Unmapped)) };
-        match &mut space.contents {
-            Contents::Native(table) => {
-                let size = page_size(address, &window);
-                let page = Page {
-                    address: address & !(size - 1),
-                    physical: window.physical(address).align_down(size),
-                    size,
-                    writable: window.rights.contains(Rights::WRITE),
-                    executable: window.rights.contains(Rights::EXECUTE),
-                    device: window.device,
-                };
-                let mut memory = ChargedTables { frames: &mut self.frames, account: &mut space.account };
-                table.map(&mut memory, page).map_err(|NoMemory| Unresolved::NoMemory)?;
-                cpu::flush_address(address);
-                Ok(())
-            }
-            Contents::Machine(machine) => {
-                let machine = *machine;
-                self.install_in_machine(id, machine, address, &window)
-            }
-            Contents::Physical | Contents::Unbuilt => Err(Unresolved::Fault(Fault::Unmapped)),
+        let space = self.objects.spaces.get(id).ok_or(Unresolved::Fault(Fault::Unmapped))?;
+        let window = match space.windows.find(address, want, space.epoch) {
+            Some(window) => window,
+            None => self.derive_window(id, address, want).map_err(Unresolved::Fault)?,
+        };
+        match self.objects.spaces.get(id).map(|space| &space.contents) {
+            Some(Contents::Native(_)) => self.install_in_native(id, page_of(address, &window)),
+            Some(&Contents::Machine(machine)) => self.install_in_machine(id, machine, address, &window),
+            _ => Err(Unresolved::Fault(Fault::Unmapped)),
         }
+    }
+
+    /// Puts a page into the tables of a native Space.
+    #[inline(always)]
+    pub fn install_in_native(&mut self, id: Id<Space>, page: Page) -> Result<(), Unresolved> {
+        let space = self.objects.spaces.get_mut(id).ok_or(Unresolved::Fault(Fault::Unmapped))?;
+        let Contents::Native(table) = &mut space.contents else { return Err(Unresolved::Fault(Fault::Unmapped)) };
+        let mut memory = ChargedTables { frames: &mut self.frames, account: &mut space.account };
+        table.map(&mut memory, page).map_err(|NoMemory| Unresolved::NoMemory)?;
+        cpu::flush_address(page.address);
+        Ok(())
     }
 
     /// The window of a Space around an address with the rights wanted.
@@ -111,30 +111,76 @@ impl Kernel {
 
     #[inline(never)]
     fn find_window(&mut self, id: Id<Space>, address: u64, want: Rights) -> Result<Window, Fault> {
+        let window = self.derive_window(id, address, want)?;
+        if window.end - window.start <= PAGE_SIZE
+            && !window.tracked
+            && let Some(space) = self.objects.spaces.get_mut(id)
+        {
+            space.windows.add(window, space.epoch);
+        }
+        Ok(window)
+    }
+
+    /// Finds a window, and remembers it if more than one page can be found in it.
+    #[inline]
+    fn derive_window(&mut self, id: Id<Space>, address: u64, want: Rights) -> Result<Window, Fault> {
         let mut found = translate(&self.hierarchy(), id, address, want)?;
         if found.tracked {
             self.limit_tracked(id, address, want, &mut found);
         }
-        let window = Window::new(address, &found, self.kind_of_memory(found.physical.get()));
+        let kind = match found.device {
+            Some(device) => (device, 0, u64::MAX),
+            None => self.kind_of_memory(found.physical.get()),
+        };
+        let window = Window::new(address, &found, kind);
         // Every access to tracked memory is to be seen.
-        if let Some(space) = self.objects.spaces.get_mut(id).filter(|_| !window.tracked) {
+        if window.end - window.start > PAGE_SIZE
+            && !window.tracked
+            && let Some(space) = self.objects.spaces.get_mut(id)
+        {
             space.windows.add(window, space.epoch);
         }
         Ok(window)
     }
 
     /// Drops a piece of a Space and everything that is derived from it, at once.
+    #[inline]
     pub fn withdraw(&mut self, piece: Piece) {
-        self.drop_piece(piece);
+        self.drop_piece(piece, None);
         self.withdraw_derived(piece);
     }
 
     /// Drops everything that is derived from a piece of a Space, at once.
     pub fn withdraw_derived(&mut self, piece: Piece) {
+        let mut region = self.objects.spaces.get(piece.space).and_then(|space| space.regions.first());
+        let mut count = 0;
+        while let Some(region_id) = region {
+            let Some(found) = self.objects.regions.get(region_id) else { return };
+            let (start, end) = (piece.start.max(found.start), piece.end.min(found.start + found.size));
+            let mut mapping = found.mappings.first().filter(|_| start < end);
+            let (start, end) = (start.wrapping_sub(found.start), end.wrapping_sub(found.start));
+            region = List::<Region>::after(&self.objects.regions, region_id);
+            while let Some(mapping_id) = mapping {
+                mapping = List::<Mapping>::after(&self.objects.mappings, mapping_id);
+                let Some(derived) = shown(&self.hierarchy(), mapping_id, start, end) else { continue };
+                count += 1;
+                let shows_on =
+                    self.objects.spaces.get(derived.space).is_some_and(|space| space.regions.first().is_some());
+                if shows_on || count > MOST_PIECES {
+                    return self.withdraw_deeply(piece);
+                }
+                self.drop_piece(derived, Some(piece.space));
+            }
+        }
+    }
+
+    /// The same, where more is derived from what is derived.
+    #[inline(never)]
+    fn withdraw_deeply(&mut self, piece: Piece) {
         let mut walk = Derived::of_piece(&self.hierarchy(), piece);
         loop {
             match walk.next(&self.hierarchy()) {
-                Ok(Some(piece)) => self.drop_piece(piece),
+                Ok(Some(derived)) => self.drop_piece(derived, Some(piece.space)),
                 Ok(None) => return,
                 Err(TooMuch) => return self.empty_derived(piece.space),
             }
@@ -146,13 +192,16 @@ impl Kernel {
         let mut list = hierarchy::list_derived(&mut self.hierarchy_mut(), space);
         while let Some(id) = list {
             list = self.objects.spaces.get_mut(id).and_then(|space| space.next_emptied.take());
-            self.drop_piece(Piece { space: id, start: 0, end: MEMORY_END });
+            self.drop_piece(Piece { space: id, start: 0, end: MEMORY_END }, None);
         }
     }
 
-    /// Drops a piece from its Space's tables.
-    fn drop_piece(&mut self, piece: Piece) {
+    /// Drops a piece from its Space's tables: because of itself, or because of a piece of `cause` that it is derived from.
+    fn drop_piece(&mut self, piece: Piece, cause: Option<Id<Space>>) {
         let Some(space) = self.objects.spaces.get_mut(piece.space) else { return };
+        if let (Some(cause), Some(approach)) = (cause, space.approach.get_mut()) {
+            approach.outlives(space.epoch, cause);
+        }
         space.epoch += 1;
         if space.notes_writes {
             self.collect_native(piece);
@@ -315,7 +364,9 @@ impl Kernel {
         thread.keeper_since = 0;
         match thread.sending {
             MessageKind::MachineExit => return self.machine_replied(id, words),
-            MessageKind::MemoryFault if words[0] == memory_reply::RETRY => {
+            MessageKind::MemoryFault
+                if matches!(words[0], memory_reply::RETRY | memory_reply::MAP | memory_reply::PROTECT) =>
+            {
                 let [_, want, address, ..] = thread.message;
                 self.retry(id, address, Rights::from_bits_truncate(want));
             }
@@ -339,8 +390,18 @@ impl Kernel {
 }
 
 /// The largest page around `address` that the window holds.
-fn page_size(address: u64, window: &Window) -> u64 {
+#[inline]
+fn page_of(address: u64, window: &Window) -> Page {
     let start = address & !(LARGE_PAGE_SIZE - 1);
     let fits = start >= window.start && window.end - start >= LARGE_PAGE_SIZE;
-    if fits && window.physical(start).is_aligned(LARGE_PAGE_SIZE) { LARGE_PAGE_SIZE } else { PAGE_SIZE }
+    let is_large = fits && window.physical(start).is_aligned(LARGE_PAGE_SIZE);
+    let size = if is_large { LARGE_PAGE_SIZE } else { PAGE_SIZE };
+    Page {
+        address: address & !(size - 1),
+        physical: window.physical(address).align_down(size),
+        size,
+        writable: window.rights.contains(Rights::WRITE),
+        executable: window.rights.contains(Rights::EXECUTE),
+        device: window.device,
+    }
 }

@@ -65,6 +65,9 @@ impl Kernel {
         deliver(client, server.receiving(alias, kind));
         server.wait = Wait::Nothing;
         server.client = Some(client_id);
+        if kind == MessageKind::MemoryFault {
+            server.serves_fault = true;
+        }
         if self.current == Some(client_id) {
             self.current = (!server.stopped).then_some(server_id);
         } else {
@@ -210,6 +213,7 @@ impl Kernel {
                     client.detach();
                 }
                 server.client = Some(client_id);
+                server.serves_fault = client.sending == MessageKind::MemoryFault;
             }
         }
         if self.objects.ports.get(id).is_some_and(Port::has_message) {

@@ -127,6 +127,14 @@ impl Kernel {
         self.next_native()
     }
 
+    /// Handles a system call of the running thread in the general way.
+    pub fn general_call(&mut self) -> Resume {
+        if let Some(id) = self.current {
+            self.call(id);
+        }
+        self.next_native()
+    }
+
     /// Sends the call in the registers of a client, if the Reference at `name` was found before and can be called.
     fn quick_call(&mut self, id: Id<Thread>, name: u64) -> bool {
         let reference = self.quick_reference(id, name).and_then(|id| self.objects.references.get(id));
@@ -141,6 +149,9 @@ impl Kernel {
                 PAGE_FAULT => {
                     let (registers, space) = (Resume::thread(&thread.registers), thread.space);
                     let (address, want) = (cpu::fault_address(), fault::wanted(thread.registers.error));
+                    if let Some(space) = space {
+                        self.fast_fault(id, space, address, want);
+                    }
                     match space.map(|space| self.resolve(space, address, want)) {
                         // Nobody else is involved: the CPU is still loaded for the thread.
                         Some(Ok(())) => return registers,

@@ -80,6 +80,7 @@ pub mod dispatch;
 pub mod fast_path;
 pub mod fast_state;
 pub mod fault;
+pub mod fault_path;
 #[cfg(test)]
 mod fuzz;
 pub mod handlers;

@@ -10,6 +10,7 @@ use crate::memory::page_table::PageTable;
 use crate::memory::window::Windows;
 use crate::names::NameCache;
 use crate::references::Reference;
+use core::cell::Cell;
 
 /// What a Space's addresses are, and the tables that cache its Mappings.
 #[derive(Debug)]
@@ -41,11 +42,18 @@ impl Space {
             contents,
             account,
             epoch: 0,
+            approach: Cell::default(),
             windows: Windows::default(),
             names: NameCache::default(),
             ports: false,
             notes_writes: false,
         }
+    }
+
+    /// Whether what it shows is what its Mappings say.
+    #[inline]
+    pub fn is_derived(&self) -> bool {
+        !matches!(self.contents, Contents::Physical)
     }
 
     /// Whether threads can run in it.

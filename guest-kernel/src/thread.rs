@@ -69,6 +69,12 @@ impl Wait {
         matches!(self, Self::Reply(other) if other == server)
     }
 
+    /// Whether it is for the reply of `server` to what the kernel sent.
+    #[inline(always)]
+    pub fn is_of_keeper(self, server: Id<Thread>) -> bool {
+        matches!(self, Self::Keeper(other) if other == server)
+    }
+
     /// Whether it is for a Mutex or in a Cond.
     #[inline]
     pub fn is_for_lock(self) -> bool {
@@ -115,6 +121,8 @@ pub struct Thread {
     pub link: Link,
     /// The thread that it serves.
     pub client: Option<Id<Thread>>,
+    /// It has served a thread that waits for memory, and may do so still.
+    pub serves_fault: bool,
     /// The interrupt line that it serves.
     pub line: Option<u8>,
     /// What it sends while it waits for a server or a keeper.
@@ -200,6 +208,7 @@ impl Thread {
             scheduling: Scheduling::new(source),
             link: Link::default(),
             client: None,
+            serves_fault: false,
             line: None,
             sending: MessageKind::Call,
             badge: 0,

@@ -148,6 +148,7 @@
 //! | [`mapping_reference`](crate::libc::system_call::mapping::mapping_reference) | `0x33` | Points a Reference at a Mapping. | never | constant |
 //! | [`mapping_get_state`](crate::libc::system_call::mapping::mapping_get_state) | `0x34` | Says what the state of a Mapping is. | never | constant |
 //! | [`mapping_set_state`](crate::libc::system_call::mapping::mapping_set_state) | `0x35` | Sets the state of a Mapping. | never | linear: what was derived |
+//! | [`mapping_protect`](crate::libc::system_call::mapping::mapping_protect) | `0x36` | Changes the rights of a Mapping. | never | linear: what was derived |
 //!
 //! ## [Regions](crate::libc::system_call::region)
 //!

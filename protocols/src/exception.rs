@@ -19,12 +19,42 @@ pub struct MemoryFault {
     pub reserved: [u64; 5],
 }
 
-/// The reply to a memory fault: its first word.
+/// The reply to a memory fault: what to do, the first word, and with what.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C)]
+pub struct MemoryReply {
+    /// What to do: a [`memory_reply`].
+    pub action: u64,
+    /// The address, in the replying thread's Space, of a Mapping (with the right to write).
+    pub mapping: u64,
+    /// Where in its Region the Mapping is to begin; a multiple of the page size.
+    pub offset: u64,
+    /// Where in its Space it is to appear; a multiple of the page size.
+    pub start: u64,
+    /// Its length in bytes; a multiple of the page size.
+    pub size: u64,
+    /// The [`Rights`](crate::api::Rights) that it wants.
+    pub rights: u64,
+    /// Zero.
+    pub reserved: [u64; 2],
+}
+
+/// What the reply to a memory fault does: its first word. Any other word is as [`FAIL`](memory_reply::FAIL).
+///
+/// [`MAP`](memory_reply::MAP) and [`PROTECT`](memory_reply::PROTECT) do with the reply what a call would do before it, whichever call replies. Should that
+/// end with another status than `Ok`, or be misuse, or need memory that is not there, then so does the call that replies,
+/// and there is no reply: the thread still waits for one. If the thread does not wait any more, nothing is
+/// done; should it still need the memory, it faults again.
 pub mod memory_reply {
     /// The memory is there now: try again.
     pub const RETRY: u64 = 0;
     /// There is none: raise the exception in the thread.
     pub const FAIL: u64 = 1;
+    /// Set `mapping` to `offset`, `start`, `size` and `rights` as [`MappingSetState`](crate::api::Call::MappingSetState) does, its Region and Space
+    /// unchanged, then try again. Any number of pages: what of them is accessed later needs no keeper.
+    pub const MAP: u64 = 2;
+    /// Set the rights of `mapping` to `rights` as [`MappingProtect`](crate::api::Call::MappingProtect) does, then try again.
+    pub const PROTECT: u64 = 3;
 }
 
 /// A message of kind `Exception`, to the keeper of a native Space.
@@ -154,6 +184,7 @@ impl MachineReply {
 pub const MESSAGE_WORDS: usize = 8;
 
 const _: () = assert!(size_of::<MemoryFault>() == 64);
+const _: () = assert!(size_of::<MemoryReply>() == 64);
 const _: () = assert!(size_of::<NativeException>() == 64);
 const _: () = assert!(size_of::<MachineExit>() == 64);
 const _: () = assert!(size_of::<MachineReply>() == 64);

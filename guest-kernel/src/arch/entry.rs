@@ -5,7 +5,10 @@
 //! Interrupts in ring 0 (which happen only where the kernel waits for them) are recorded in [`take_pending`].
 
 use super::{apic, cpu, debug, descriptor, lock, user_copy};
+use crate::arena::Id;
 use crate::kernel::Kernel;
+use crate::objects::Portset;
+use crate::thread::Thread;
 use core::arch::{asm, global_asm, naked_asm};
 use core::cell::UnsafeCell;
 use core::mem::offset_of;
@@ -248,7 +251,26 @@ extern "C" fn system_call(registers: &mut Registers) -> ! {
     if kernel.calls_for_state() {
         state_call(kernel)
     }
-    general_system_call(kernel)
+    general_system_call(&mut kernel)
+}
+
+/// A reply that may be to a thread that waits for memory, found by [`Kernel::fast_path`], which needs no registers saved to have
+/// it performed elsewhere: this does not return.
+#[inline(never)]
+pub fn fault_reply(kernel: &mut Kernel, client: Id<Thread>, portset: Id<Portset>) -> ! {
+    kernel.fast_supply(client, portset);
+    let resume = kernel.general_call();
+    leave(kernel, resume)
+}
+
+/// Leaves the kernel from wherever its state is borrowed.
+#[inline(always)]
+pub fn leave(kernel: &mut Kernel, resume: Resume) -> ! {
+    let _ = kernel;
+    // SAFETY: the state was borrowed through the lock, for this entry, and by nobody else; this is the end of the borrow,
+    // since nothing on the stack is used any more.
+    unsafe { lock::release() };
+    resume.leave()
 }
 
 /// `thread_get_state` or `thread_set_state`.
@@ -258,15 +280,14 @@ fn state_call(mut kernel: lock::Locked) -> ! {
         drop(kernel);
         resume.leave()
     }
-    general_system_call(kernel)
+    general_system_call(&mut kernel)
 }
 
 /// A system call that cannot be performed the short way.
 #[inline(never)]
-fn general_system_call(mut kernel: lock::Locked) -> ! {
+fn general_system_call(kernel: &mut Kernel) -> ! {
     let resume = kernel.system_call();
-    drop(kernel);
-    resume.leave()
+    leave(kernel, resume)
 }
 
 /// [`Kernel::load_context`], called so that the short ways, which need it seldom, have no registers to save for it.

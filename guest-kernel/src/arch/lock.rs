@@ -12,6 +12,16 @@ pub(super) fn install(kernel: Kernel) {
     KERNEL.lock().write(kernel);
 }
 
+/// Gives the lock back that a [`Locked`] holds which is never dropped.
+///
+/// # Safety
+/// The state is not accessed any more through that.
+#[inline(always)]
+pub(super) unsafe fn release() {
+    // SAFETY: as the caller promises.
+    unsafe { KERNEL.force_unlock() }
+}
+
 /// The kernel's state, for as long as this lives.
 pub(super) struct Locked(MutexGuard<'static, MaybeUninit<Kernel>>);
 

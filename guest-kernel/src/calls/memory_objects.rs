@@ -23,6 +23,13 @@ impl Mapping {
     fn state(&self) -> MappingState {
         MappingState { offset: self.offset, start: self.start, size: self.size, rights: self.access.wanted.bits() }
     }
+
+    /// Whether all that it shows would be shown with the state and the rights too.
+    fn is_part_of(&self, state: &MappingState, rights: Rights) -> bool {
+        let shifted_alike = self.start.wrapping_sub(self.offset) == state.start.wrapping_sub(state.offset);
+        let inside = state.start <= self.start && self.start + self.size <= state.start + state.size;
+        shifted_alike && inside && rights.contains(self.rights)
+    }
 }
 
 impl Region {
@@ -36,33 +43,33 @@ const SEARCH_STEPS: usize = 256;
 
 impl Kernel {
     pub(super) fn set_mapping(&mut self, caller: Id<Space>, address: u64, state: u64, region: u64, space: u64) -> Done {
-        let Object::Mapping(id) = self.object_at(caller, address, Rights::WRITE)? else {
-            return Err(Misuse::WrongType.into());
-        };
+        let id = self.mapping_at(caller, address, Rights::WRITE)?;
         let state = match state {
             0 => self.objects.mappings.get(id).map(Mapping::state).unwrap_or_default(),
             address => self.read(caller, address)?,
         };
-        check_range(state.start, state.size)?;
-        check_range(state.offset, state.size)?;
-        let rights = Rights::from_bits(state.rights).ok_or(Misuse::BadArgument)?;
+        let rights = check_mapping(&state)?;
         let capability = self.optional_link(caller, region, ObjectType::Region, ReferenceRights::empty())?;
-        let new_region = match capability.map(|capability| capability.target) {
-            Some(Object::Region(region)) => Some(region),
-            _ => self.objects.mappings.get(id).and_then(|mapping| mapping.region),
-        };
         let (space, space_link) = self.optional_space(caller, space, ReferenceRights::MAP)?.unzip();
-        let new_space = space.or(self.objects.mappings.get(id).and_then(|mapping| mapping.space));
-        if let Some(space) = new_space.and_then(|space| self.objects.spaces.get(space)) {
-            if matches!(space.contents, Contents::Native(_)) && state.start + state.size > USER_END {
-                return Err(Misuse::BadArgument.into());
-            }
+        let Some(mapping) = self.objects.mappings.get(id) else { return Err(Misuse::NoObject.into()) };
+        let space = space.or(mapping.space);
+        if space == mapping.space && capability.is_none_or(|capability| mapping.access.link == Some(capability)) {
+            let status = self.place_mapping(id, &state)?;
+            self.set_link(space_link, |objects| Some(&mut objects.mappings.get_mut(id)?.space_link));
+            return Ok(status);
+        }
+        let region = match capability.map(|capability| capability.target) {
+            Some(Object::Region(region)) => Some(region),
+            _ => mapping.region,
+        };
+        if let Some(space) = space.and_then(|space| self.objects.spaces.get(space)) {
+            check_end(space, state.start + state.size)?;
             if overlaps(&self.hierarchy(), space, state.start, state.size, id) {
                 return Ok(Status::Overlap);
             }
         }
-        let lower = new_region.and_then(|region| self.objects.regions.get(region)?.space);
-        if let Some((lower, upper)) = lower.zip(new_space)
+        let lower = region.and_then(|region| self.objects.regions.get(region)?.space);
+        if let Some((lower, upper)) = lower.zip(space)
             && order(&mut self.hierarchy_mut(), lower, upper).is_err()
         {
             return Ok(Status::Circular);
@@ -78,21 +85,104 @@ impl Kernel {
         if let Some(mapping) = self.objects.mappings.get_mut(id) {
             mapping.access.wanted = rights;
             let (access, space_link) = (core::mem::take(&mut mapping.access), mapping.space_link);
-            let (region, space, rights) = (new_region, new_space, rights & access.limit());
-            let (offset, start, size) = (state.offset, state.start, state.size);
+            let (rights, offset, start, size) = (rights & access.limit(), state.offset, state.start, state.size);
             *mapping = Mapping { region, space, space_link, offset, start, size, rights, access, ..Mapping::default() };
         }
-        if let Some(space) = new_space.and_then(|space| self.objects.spaces.get_mut(space)) {
+        if let Some(space) = space.and_then(|space| self.objects.spaces.get_mut(space)).filter(|_| state.size != 0) {
             space.mappings.insert(state.start, id);
         }
         link_mapping(&mut self.objects.regions, &mut self.objects.mappings, id);
         Ok(Status::Ok)
     }
 
+    /// Has a Mapping say what `state` says, of the Region that it shows and in the Space that it appears in.
+    #[inline(always)]
+    pub(crate) fn place_mapping(&mut self, id: Id<Mapping>, state: &MappingState) -> Done {
+        let wanted = check_mapping(state)?;
+        let objects = &mut self.objects;
+        let Some(mapping) = objects.mappings.get_mut(id) else { return Err(Misuse::NoObject.into()) };
+        let rights = wanted & mapping.access.limit();
+        let grows = mapping.start == state.start
+            && mapping.offset == state.offset
+            && state.size >= mapping.size
+            && mapping.size != 0
+            && rights.contains(mapping.rights);
+        if !grows {
+            return self.replace_mapping(id, state, wanted);
+        }
+        let end = state.start + state.size;
+        if let Some(space) = mapping.space.and_then(|space| objects.spaces.get(space)) {
+            check_end(space, end)?;
+            if space.mappings.after(state.start).is_some_and(|next| next < end) {
+                return Ok(Status::Overlap);
+            }
+        }
+        (mapping.size, mapping.rights, mapping.access.wanted) = (state.size, rights, wanted);
+        Ok(Status::Ok)
+    }
+
+    /// Has a Mapping say what `state` says, whatever it said before. Nothing is dropped that it still shows.
+    fn replace_mapping(&mut self, id: Id<Mapping>, state: &MappingState, wanted: Rights) -> Done {
+        let objects = &self.objects;
+        let Some(mapping) = objects.mappings.get(id) else { return Err(Misuse::NoObject.into()) };
+        let (old_start, old_size) = (mapping.start, mapping.size);
+        let rights = wanted & mapping.access.limit();
+        let begins_alike = old_start == state.start && old_size != 0 && state.size != 0;
+        let space_id = mapping.space;
+        let loses = mapping.used.get() && !mapping.is_part_of(state, rights);
+        if let Some(space) = space_id.and_then(|id| objects.spaces.get(id)) {
+            let end = state.start + state.size;
+            check_end(space, end)?;
+            let taken = if begins_alike {
+                space.mappings.after(old_start).is_some_and(|next| next < end)
+            } else {
+                overlaps(&self.hierarchy(), space, state.start, state.size, id)
+            };
+            if taken {
+                return Ok(Status::Overlap);
+            }
+        }
+        if loses {
+            self.withdraw_mapping(id);
+        }
+        let objects = &mut self.objects;
+        if let Some(space) = space_id.and_then(|id| objects.spaces.get_mut(id)).filter(|_| !begins_alike) {
+            if old_size != 0 {
+                space.mappings.remove_if(old_start, |other| other == id);
+            }
+            if state.size != 0 {
+                space.mappings.insert(state.start, id);
+            }
+        }
+        if let Some(mapping) = objects.mappings.get_mut(id) {
+            (mapping.offset, mapping.start, mapping.size) = (state.offset, state.start, state.size);
+            (mapping.access.wanted, mapping.rights) = (wanted, rights);
+        }
+        Ok(Status::Ok)
+    }
+
+    /// `mapping_protect`.
+    pub(super) fn protect_mapping_at(&mut self, caller: Id<Space>, address: u64, rights: u64) -> Done {
+        let id = self.mapping_at(caller, address, Rights::WRITE)?;
+        self.protect_mapping(id, rights)
+    }
+
+    /// Changes the rights that a Mapping wants.
+    #[inline(always)]
+    pub(crate) fn protect_mapping(&mut self, id: Id<Mapping>, rights: u64) -> Done {
+        let wanted = Rights::from_bits(rights).ok_or(Misuse::BadArgument)?;
+        let Some(mapping) = self.objects.mappings.get_mut(id) else { return Err(Misuse::NoObject.into()) };
+        mapping.access.wanted = wanted;
+        let rights = wanted & mapping.access.limit();
+        let before = core::mem::replace(&mut mapping.rights, rights);
+        if !rights.contains(before) {
+            self.withdraw_mapping(id);
+        }
+        Ok(Status::Ok)
+    }
+
     pub(super) fn get_mapping(&mut self, caller: Id<Space>, address: u64, state: u64, region: u64, space: u64) -> Done {
-        let Object::Mapping(id) = self.object_at(caller, address, Rights::READ)? else {
-            return Err(Misuse::WrongType.into());
-        };
+        let id = self.mapping_at(caller, address, Rights::READ)?;
         let [region, space] = [self.optional_reference(caller, region)?, self.optional_reference(caller, space)?];
         let Some(mapping) = self.objects.mappings.get(id) else { return Err(Misuse::NoObject.into()) };
         let (value, from, to) = (mapping.state(), mapping.access.link, mapping.space_link);
@@ -107,7 +197,7 @@ impl Kernel {
     /// Drops what came through a Mapping.
     pub fn withdraw_mapping(&mut self, id: Id<Mapping>) {
         let Some(mapping) = self.objects.mappings.get(id) else { return };
-        if let Some(space) = mapping.space.filter(|_| mapping.used.get()) {
+        if let Some(space) = mapping.space.filter(|_| mapping.used.replace(false)) {
             self.withdraw(Piece { space, start: mapping.start, end: mapping.start + mapping.size });
         }
     }
@@ -263,6 +353,26 @@ impl Kernel {
         }
         Ok(None)
     }
+}
+
+/// Checks the state of a Mapping. Returns its rights.
+#[inline(always)]
+fn check_mapping(state: &MappingState) -> Result<Rights, Misuse> {
+    let &MappingState { offset, start, size, rights } = state;
+    if !(offset | start | size).is_multiple_of(PAGE_SIZE) {
+        return Err(Misuse::NotAligned);
+    }
+    let room = MEMORY_END.checked_sub(offset.max(start)).ok_or(Misuse::BadArgument)?;
+    if size > room {
+        return Err(Misuse::BadArgument);
+    }
+    Rights::from_bits(rights).ok_or(Misuse::BadArgument)
+}
+
+/// Checks that Mappings of a Space can end at an address.
+#[inline]
+fn check_end(space: &Space, end: u64) -> Result<(), Misuse> {
+    if matches!(space.contents, Contents::Native(_)) && end > USER_END { Err(Misuse::BadArgument) } else { Ok(()) }
 }
 
 fn check_range(start: u64, size: u64) -> Result<(), Misuse> {

@@ -16,6 +16,7 @@ mod references;
 mod scheduling;
 mod served;
 mod spaces;
+mod supply;
 mod threads;
 mod tracking;
 mod transfer;
@@ -156,6 +157,7 @@ impl Kernel {
             Call::ReferenceGrant => self.grant_reference(caller, a, b),
             Call::ReferenceRevoke => return self.revoke_reference(id, caller, a),
             Call::MappingSetState => self.set_mapping(caller, a, b, c, d),
+            Call::MappingProtect => self.protect_mapping_at(caller, a, b),
             Call::RegionSetState => self.set_region(caller, a, b, c, d),
             Call::RegionProtect => self.protect_region(caller, a, b),
             Call::RegionSearch => return self.search_region(id, caller, a, b),
@@ -204,7 +206,7 @@ impl Kernel {
                 }
                 Ok(Status::InvalidDestination)
             }
-            Call::IpcReply => match self.reply(id) {
+            Call::IpcReply => match self.supply(id).map(|()| self.reply(id))? {
                 Ok(client) => {
                     client.into_iter().for_each(|client| self.make_ready(client));
                     // Its own result must stand in its registers before somebody else may run.
@@ -225,6 +227,7 @@ impl Kernel {
             }
             Call::IpcReplyWaitReceive => {
                 let portset = self.portset_at(id, a)?;
+                self.supply(id)?;
                 self.reply_and_receive(id, portset);
                 return Ok(None);
             }

@@ -4,7 +4,7 @@ use super::{Done, Stop};
 use crate::arena::Id;
 use crate::fault::Unresolved;
 use crate::kernel::Kernel;
-use crate::memory::hierarchy::{Fault, Region, Space};
+use crate::memory::hierarchy::{Fault, Mapping, Region, Space};
 use crate::objects::{Object, Portset};
 use crate::references::{Capability, Reference};
 use crate::thread::Thread;
@@ -120,6 +120,14 @@ impl Kernel {
     pub(super) fn thread_at(&mut self, space: Id<Space>, address: u64, want: Rights) -> Result<Id<Thread>, Stop> {
         match self.object_at(space, address, want)? {
             Object::Thread(id) => Ok(id),
+            _ => Err(Misuse::WrongType.into()),
+        }
+    }
+
+    #[inline(always)]
+    pub(crate) fn mapping_at(&mut self, space: Id<Space>, address: u64, want: Rights) -> Result<Id<Mapping>, Stop> {
+        match self.object_at(space, address, want)? {
+            Object::Mapping(id) => Ok(id),
             _ => Err(Misuse::WrongType.into()),
         }
     }

@@ -62,6 +62,7 @@ impl Kernel {
     /// `ipc_reply_with_reference`.
     pub(super) fn reply_with_reference(&mut self, id: Id<Thread>, caller: Id<Space>) -> Waits {
         let sent = self.sent_reference(id, caller)?;
+        self.supply(id)?;
         match self.reply_sending(id, sent) {
             Ok(client) => {
                 client.into_iter().for_each(|client| self.make_ready(client));
@@ -89,6 +90,7 @@ impl Kernel {
     ) -> Waits {
         let portset = self.portset_at(id, portset)?;
         let (sent, taking) = (self.sent_reference(id, caller)?, self.taking_reference(id, caller)?);
+        self.supply(id)?;
         let client = self.reply_sending(id, sent).ok().flatten();
         self.receive_taking(id, portset, taking);
         self.run_replied(client);

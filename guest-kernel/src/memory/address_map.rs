@@ -1,9 +1,11 @@
 //! Values by address, in order: which Mapping begins where in a Space.
 //!
 //! Sorted chunks of bounded length, found by their first addresses. Looking up is two binary searches, inserting and
-//! removing move at most one chunk; only when a chunk splits or merges do the others move.
+//! removing move at most one chunk; only when a chunk splits or merges do the others move. Most of what is looked for is where
+//! something was found or put just before, or right behind it: that takes no search.
 
 use alloc::vec::Vec;
+use core::cell::Cell;
 
 /// Most entries of a chunk.
 const MOST: usize = 64;
@@ -18,62 +20,111 @@ pub struct AddressMap<V> {
     firsts: Vec<u64>,
     /// The chunks, none of them empty.
     chunks: Vec<Vec<(u64, V)>>,
+    /// Where something was last, if nothing has changed since.
+    recent: Cell<Position>,
+}
+
+/// The entries up to some address: all of the chunks before `chunk`, and `count` of that one, at least one.
+#[derive(Clone, Copy, Debug, Default)]
+struct Position {
+    chunk: usize,
+    count: usize,
 }
 
 impl<V> Default for AddressMap<V> {
     fn default() -> Self {
-        Self { firsts: Vec::new(), chunks: Vec::new() }
+        Self { firsts: Vec::new(), chunks: Vec::new(), recent: Cell::default() }
     }
 }
 
 impl<V: Copy> AddressMap<V> {
     /// The last entry at or before `address`.
-    #[inline]
+    #[inline(always)]
     pub fn at_or_before(&self, address: u64) -> Option<(u64, V)> {
-        let chunk = self.chunks.get(self.chunk(address)?)?;
-        let position = chunk.partition_point(|&(start, _)| start <= address);
-        chunk.get(position.wrapping_sub(1)).copied()
+        let Position { chunk, count } = self.position(address)?;
+        self.chunks.get(chunk)?.get(count - 1).copied()
+    }
+
+    /// What is at `address`.
+    #[inline]
+    pub fn get(&self, address: u64) -> Option<&V> {
+        let Position { chunk, count } = self.position(address)?;
+        match self.chunks.get(chunk)?.get(count - 1) {
+            Some((start, value)) if *start == address => Some(value),
+            _ => None,
+        }
+    }
+
+    /// Whether there is nothing.
+    pub fn is_empty(&self) -> bool {
+        self.chunks.is_empty()
     }
 
     /// The first entry at or after `address`.
     pub fn at_or_after(&self, address: u64) -> Option<(u64, V)> {
-        let index = self.chunk(address).unwrap_or(0);
-        let chunk = self.chunks.get(index)?;
-        let position = chunk.partition_point(|&(start, _)| start < address);
-        chunk.get(position).or_else(|| self.chunks.get(index + 1)?.first()).copied()
+        let Some(Position { chunk, count }) = self.position(address) else {
+            return self.chunks.first()?.first().copied();
+        };
+        let entries = self.chunks.get(chunk)?;
+        match entries.get(count - 1) {
+            Some(&(start, value)) if start == address => Some((start, value)),
+            _ => entries.get(count).or_else(|| self.chunks.get(chunk + 1)?.first()).copied(),
+        }
+    }
+
+    /// The first address after `address` that there is an entry for.
+    #[inline(always)]
+    pub fn after(&self, address: u64) -> Option<u64> {
+        let Some(Position { chunk, count }) = self.position(address) else { return self.firsts.first().copied() };
+        match self.chunks.get(chunk)?.get(count) {
+            Some(&(next, _)) => Some(next),
+            None => self.firsts.get(chunk + 1).copied(),
+        }
     }
 
     /// Puts `value` at `address`, in place of what is there.
     pub fn insert(&mut self, address: u64, value: V) {
-        let Some(index) = self.chunk(address).or((!self.chunks.is_empty()).then_some(0)) else {
-            self.firsts.push(address);
-            self.chunks.push(alloc::vec![(address, value)]);
+        let Position { chunk: index, count } = self.position(address).unwrap_or_default();
+        let last = index + 1 >= self.chunks.len();
+        let Some(chunk) = self.chunks.get_mut(index) else { return self.append(address, value) };
+        if let Some(entry) = chunk.get_mut(count.wrapping_sub(1))
+            && entry.0 == address
+        {
+            entry.1 = value;
             return;
-        };
-        let chunk = &mut self.chunks[index];
-        match chunk.binary_search_by_key(&address, |&(start, _)| start) {
-            Ok(position) => chunk[position].1 = value,
-            Err(position) => {
-                chunk.insert(position, (address, value));
-                self.firsts[index] = chunk[0].0;
-                if chunk.len() == MOST {
-                    let rest = chunk.split_off(MOST / 2);
-                    self.firsts.insert(index + 1, rest[0].0);
-                    self.chunks.insert(index + 1, rest);
-                }
-            }
         }
+        // Entries that come in order fill their chunks.
+        if last && count == MOST - 1 {
+            return self.append(address, value);
+        }
+        chunk.insert(count, (address, value));
+        if count == 0 {
+            self.firsts[index] = address;
+        }
+        self.recent.set(Position { chunk: index, count: count + 1 });
+        if chunk.len() == MOST {
+            let rest = chunk.split_off(MOST / 2);
+            self.firsts.insert(index + 1, rest[0].0);
+            self.chunks.insert(index + 1, rest);
+        }
+    }
+
+    /// Adds a chunk behind all others.
+    fn append(&mut self, address: u64, value: V) {
+        self.firsts.push(address);
+        self.chunks.push(alloc::vec![(address, value)]);
+        self.recent.set(Position { chunk: self.chunks.len() - 1, count: 1 });
     }
 
     /// Takes the entry at `address` out, if `is` holds for its value.
     pub fn remove_if(&mut self, address: u64, is: impl FnOnce(V) -> bool) {
-        let Some(index) = self.chunk(address) else { return };
+        let Some(Position { chunk: index, count }) = self.position(address) else { return };
         let chunk = &mut self.chunks[index];
-        let Ok(position) = chunk.binary_search_by_key(&address, |&(start, _)| start) else { return };
-        if !is(chunk[position].1) {
+        let (start, value) = chunk[count - 1];
+        if start != address || !is(value) {
             return;
         }
-        chunk.remove(position);
+        chunk.remove(count - 1);
         if let Some(&(first, _)) = chunk.first() {
             self.firsts[index] = first;
         }
@@ -87,10 +138,47 @@ impl<V: Copy> AddressMap<V> {
         self.chunks.iter().flatten().map(|&(_, value)| value)
     }
 
-    /// The chunk that `address` belongs into, unless that is before all.
-    #[inline]
-    fn chunk(&self, address: u64) -> Option<usize> {
-        self.firsts.partition_point(|&first| first <= address).checked_sub(1)
+    /// The entries up to `address`, unless there are none.
+    #[inline(always)]
+    fn position(&self, address: u64) -> Option<Position> {
+        let Position { chunk: number, count } = self.recent.get();
+        // Whatever has become of the map since: a position is right if the entries on both sides of it say so.
+        if let Some(chunk) = self.chunks.get(number)
+            && chunk.get(count.wrapping_sub(1)).is_some_and(|&(start, _)| start <= address)
+        {
+            match chunk.get(count) {
+                Some(&(next, _)) if address < next => return Some(Position { chunk: number, count }),
+                Some(&(next, _)) if address == next => {
+                    let position = Position { chunk: number, count: count + 1 };
+                    self.recent.set(position);
+                    return Some(position);
+                }
+                None if self.firsts.get(number + 1).is_none_or(|&next| address < next) => {
+                    return Some(Position { chunk: number, count });
+                }
+                _ => {}
+            }
+        }
+        self.search(address)
+    }
+
+    #[inline(never)]
+    fn search(&self, address: u64) -> Option<Position> {
+        let Position { chunk: number, count } = self.recent.get();
+        // Right before what was found last: where entries are looked for in falling order.
+        if let Some(chunk) = self.chunks.get(number)
+            && chunk.get(count.wrapping_sub(2)).is_some_and(|&(start, _)| start <= address)
+            && chunk.get(count - 1).is_some_and(|&(next, _)| address < next)
+        {
+            let position = Position { chunk: number, count: count - 1 };
+            self.recent.set(position);
+            return Some(position);
+        }
+        let chunk = self.firsts.partition_point(|&first| first <= address).checked_sub(1)?;
+        let count = self.chunks.get(chunk)?.partition_point(|&(start, _)| start <= address);
+        let position = Position { chunk, count };
+        self.recent.set(position);
+        Some(position)
     }
 
     /// Joins a short chunk with a neighbour, or drops it if it is empty.
@@ -146,6 +234,8 @@ mod tests {
                     let pair = |(&start, &value): (&u64, &usize)| (start, value);
                     prop_assert_eq!(map.at_or_before(probe), model.range(..=probe).next_back().map(pair));
                     prop_assert_eq!(map.at_or_after(probe), model.range(probe..).next().map(pair));
+                    prop_assert_eq!(map.get(probe), model.get(&probe));
+                    prop_assert_eq!(map.after(probe), model.range(probe + 1..).next().map(|(&start, _)| start));
                 }
             }
             prop_assert!(map.values().eq(model.values().copied()));

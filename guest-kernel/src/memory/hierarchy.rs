@@ -51,6 +51,8 @@ pub struct Space {
     pub account: crate::account::Account,
     /// Counts how often part of it was taken away.
     pub epoch: u64,
+    /// Where accesses to it came to memory that is missing.
+    pub approach: Cell<Option<Approach>>,
     /// What was translated before.
     pub windows: super::window::Windows,
     /// Places of objects found before.
@@ -105,9 +107,9 @@ pub struct Mapping {
     pub offset: u64,
     /// Where in the Space it appears.
     pub start: u64,
-    /// Length in bytes.
+    /// Length in bytes; with none it is in no Space's list.
     pub size: u64,
-    /// Rights wanted.
+    /// Rights that it passes on: those wanted, as far as how it came to its Region allows.
     pub rights: Rights,
     /// Its place among the Mappings of its Region.
     pub place: Place<Mapping>,
@@ -157,6 +159,8 @@ pub struct Translation {
     pub after: u64,
     /// A Region of the chain is tracked.
     pub tracked: bool,
+    /// Whether that is device memory, if it is known; all of the stretch then is, or is not.
+    pub device: Option<bool>,
 }
 
 /// Why an address has no translation.
@@ -178,6 +182,78 @@ pub struct Hierarchy<'a> {
     pub mappings: &'a Arena<Mapping>,
 }
 
+/// Where accesses to a stretch of a Space came to a Region that has no memory for them: all links up to there. Whoever faults
+/// nearby next, or repeats the access, need not follow them again.
+///
+/// It counts for as long as no part of the Space has been taken away since, but where that was because of the last Space, which the
+/// links lead to and do not lead through.
+#[derive(Clone, Copy, Debug)]
+pub struct Approach {
+    /// The stretch: its first address, and one past the last.
+    start: u64,
+    end: u64,
+    /// The epoch of the Space in which it counts.
+    epoch: u64,
+    /// The rights of all links.
+    rights: Rights,
+    /// A Region of them is tracked.
+    tracked: bool,
+    /// The Region, and what offset of it the first address is.
+    region: Id<Region>,
+    offset: u64,
+    /// The Space that it exports, and what address of that the first one is.
+    space: Id<Space>,
+    address: u64,
+}
+
+/// What an [`Approach`] says of an address: where memory is missing.
+#[derive(Clone, Copy, Debug)]
+pub struct Missing {
+    /// The Region that has none, and the offset in it.
+    pub region: Id<Region>,
+    /// See `region`.
+    pub offset: u64,
+    /// The Space that the Region exports, and the address in it.
+    pub space: Id<Space>,
+    /// See `space`.
+    pub address: u64,
+    /// The rights of all links up to there.
+    pub rights: Rights,
+    /// A Region of them is tracked.
+    pub tracked: bool,
+    /// How many bytes before it are shown alike.
+    pub before: u64,
+    /// How many bytes from it on are.
+    pub after: u64,
+}
+
+impl Approach {
+    /// Part of what the Space that it is of shows is taken away, because something in `cause` is: what was known in `epoch` is so in
+    /// the next one where the links to `cause` are known.
+    #[inline]
+    pub fn outlives(&mut self, epoch: u64, cause: Id<Space>) {
+        if self.epoch == epoch && self.space == cause {
+            self.epoch += 1;
+        }
+    }
+
+    /// What is known of an access that wants `want`, in an epoch of the Space.
+    #[inline(always)]
+    pub fn reach(&self, address: u64, want: Rights, epoch: u64) -> Option<Missing> {
+        let before = address.wrapping_sub(self.start);
+        (before < self.end - self.start && self.epoch == epoch && self.rights.contains(want)).then(|| Missing {
+            region: self.region,
+            offset: self.offset + before,
+            space: self.space,
+            address: self.address + before,
+            rights: self.rights,
+            tracked: self.tracked,
+            before,
+            after: self.end - address,
+        })
+    }
+}
+
 /// Finds what `address` of `space` means to an access that wants `want`.
 pub fn translate(
     hierarchy: &Hierarchy<'_>,
@@ -185,32 +261,65 @@ pub fn translate(
     address: u64,
     want: Rights,
 ) -> Result<Translation, Fault> {
-    let mut space = space;
-    let mut address = address;
     let mut found = Translation {
         physical: HostPhysical::new(0),
         rights: Rights::all(),
         before: u64::MAX,
         after: u64::MAX,
         tracked: false,
+        device: None,
     };
     let mut fault = Fault::Unmapped;
+    let first = hierarchy.spaces.get(space).ok_or(fault)?;
+    let (mut here, mut at) = (first, address);
+    // What was found out of the links of the first Space.
+    let mut is_known = true;
+    if let Some(missing) = first.approach.get().and_then(|approach| approach.reach(address, want, first.epoch))
+        && let Some(space) = hierarchy.spaces.get(missing.space)
+    {
+        (found.rights, found.before, found.after) = (missing.rights, missing.before, missing.after);
+        found.tracked = missing.tracked;
+        fault = Fault::Region(missing.region, missing.offset);
+        (here, at) = (space, missing.address);
+    }
     loop {
-        let here = hierarchy.spaces.get(space).ok_or(fault)?;
         if matches!(here.contents, Contents::Physical) {
-            found.physical = HostPhysical::new(address);
+            found.physical = HostPhysical::new(at);
             return Ok(found);
         }
-        let (_, id) = here.mappings.at_or_before(address).ok_or(fault)?;
-        let mapping = hierarchy.mappings.get(id).ok_or(fault)?;
-        let inside = address - mapping.start;
-        if inside >= mapping.size || !mapping.rights.contains(want) {
-            return Err(fault);
+        if fault != Fault::Unmapped
+            && let Some(window) = here.windows.find(at, want, here.epoch)
+        {
+            found.physical = window.physical(at);
+            found.rights &= window.rights;
+            found.before = found.before.min(at - window.start);
+            found.after = found.after.min(window.end - at);
+            found.device = Some(window.device);
+            return Ok(found);
         }
+        let mapping = here.mappings.at_or_before(at).and_then(|(_, id)| hierarchy.mappings.get(id));
+        let Some(mapping) =
+            mapping.filter(|mapping| at - mapping.start < mapping.size && mapping.rights.contains(want))
+        else {
+            if let Fault::Region(region, offset) = fault
+                && !is_known
+            {
+                first.approach.set(Some(Approach {
+                    start: address - found.before,
+                    end: address + found.after,
+                    epoch: first.epoch,
+                    rights: found.rights,
+                    tracked: found.tracked,
+                    region,
+                    offset: offset - found.before,
+                    space: hierarchy.regions.get(region).and_then(|region| region.space).ok_or(fault)?,
+                    address: at - found.before,
+                }));
+            }
+            return Err(fault);
+        };
         mapping.used.set(true);
-        found.rights &= mapping.rights;
-        found.before = found.before.min(inside);
-        found.after = found.after.min(mapping.size - inside);
+        let inside = at - mapping.start;
         let id = mapping.region.ok_or(fault)?;
         let region = hierarchy.regions.get(id).ok_or(fault)?;
         let offset = mapping.offset + inside;
@@ -218,12 +327,13 @@ pub fn translate(
         if offset >= region.size || !region.rights.contains(want) {
             return Err(fault);
         }
-        found.rights &= region.rights;
+        found.rights &= mapping.rights & region.rights;
         found.tracked |= region.tracking.is_some();
-        found.before = found.before.min(offset);
-        found.after = found.after.min(region.size - offset);
-        address = region.start + offset;
-        space = region.space.ok_or(fault)?;
+        found.before = found.before.min(inside).min(offset);
+        found.after = found.after.min(mapping.size - inside).min(region.size - offset);
+        at = region.start + offset;
+        here = region.space.and_then(|space| hierarchy.spaces.get(space)).ok_or(fault)?;
+        is_known = false;
     }
 }
 
@@ -301,9 +411,10 @@ pub struct Piece {
     pub end: u64,
 }
 
-/// The deepest chain below a piece, and the most pieces, that a walk goes through.
+/// The deepest chain below a piece that a walk goes through.
 const DEEPEST: usize = 128;
-const MOST_PIECES: usize = 4096;
+/// The most pieces that a walk goes through.
+pub const MOST_PIECES: usize = 4096;
 
 /// Where a walk stands below one piece: at which Mapping of which Region of its Space.
 #[derive(Clone, Copy)]
@@ -313,6 +424,15 @@ struct Step {
     mapping: Option<Id<Mapping>>,
     /// Whether it goes on to the Space's next Region.
     all_regions: bool,
+}
+
+impl Step {
+    /// At the first Mapping of the first Region that may show some of a piece.
+    fn below(hierarchy: &Hierarchy<'_>, piece: Piece) -> Self {
+        let region = hierarchy.spaces.get(piece.space).and_then(|space| space.regions.first());
+        let mapping = region.and_then(|region| first_mapping(hierarchy, region));
+        Self { piece, region, mapping, all_regions: true }
+    }
 }
 
 /// A walk over a piece and every piece of any Space that is derived from it.
@@ -327,22 +447,26 @@ pub struct TooMuch;
 
 impl Derived {
     /// The walk below a piece. The piece itself does not come.
+    #[inline(always)]
     pub fn of_piece(hierarchy: &Hierarchy<'_>, piece: Piece) -> Self {
         let region = hierarchy.spaces.get(piece.space).and_then(|space| space.regions.first());
         Self::from(hierarchy, piece, region, true)
     }
 
     /// The walk over what is derived from a piece of its Space through one Region.
+    #[inline(always)]
     pub fn of_region(hierarchy: &Hierarchy<'_>, region: Id<Region>, piece: Piece) -> Self {
         Self::from(hierarchy, piece, Some(region), false)
     }
 
+    #[inline(always)]
     fn from(hierarchy: &Hierarchy<'_>, piece: Piece, region: Option<Id<Region>>, all_regions: bool) -> Self {
+        // The steps are many words: they are made in place.
+        let mut walk = Self { steps: heapless::Vec::new(), count: 0 };
         let mapping = region.and_then(|region| first_mapping(hierarchy, region));
-        let mut steps = heapless::Vec::new();
         // There is room for one.
-        let _ = steps.push(Step { piece, region, mapping, all_regions });
-        Self { steps, count: 0 }
+        let _ = walk.steps.push(Step { piece, region, mapping, all_regions });
+        walk
     }
 
     /// How many pieces came so far.
@@ -373,8 +497,7 @@ impl Derived {
             }
             let Some(shown) = shown(hierarchy, mapping_id, start - region.start, end - region.start) else { continue };
             self.count += 1;
-            let below = Self::of_piece(hierarchy, shown).steps[0];
-            if self.count > MOST_PIECES || self.steps.push(below).is_err() {
+            if self.count > MOST_PIECES || self.steps.push(Step::below(hierarchy, shown)).is_err() {
                 return Err(TooMuch);
             }
             return Ok(Some(shown));
@@ -487,6 +610,9 @@ pub fn overlaps(hierarchy: &Hierarchy<'_>, space: &Space, start: u64, size: u64,
     let covers = |id| {
         hierarchy.mappings.get(id).is_some_and(|other| other.start < start + size && start < other.start + other.size)
     };
+    if size == 0 {
+        return false;
+    }
     // Mappings do not overlap each other: beside `except`, the one before the end and the one before that will tell.
     let mut end = start + size - 1;
     while let Some((first, id)) = space.mappings.at_or_before(end) {

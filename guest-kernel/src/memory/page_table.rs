@@ -50,12 +50,15 @@ pub struct Page {
 }
 
 impl Page {
-    #[inline(always)]
+    /// Its entry in the table.
+    #[inline]
     fn entry(&self) -> u64 {
         let mut entry = self.physical.get() | PRESENT | USER;
         entry |= if self.writable { WRITABLE } else { 0 };
         entry |= if self.executable { 0 } else { NO_EXECUTE };
-        entry | if self.device { CACHE_DISABLE | WRITE_THROUGH } else { 0 }
+        entry |= if self.device { CACHE_DISABLE | WRITE_THROUGH } else { 0 };
+        entry |= if self.size == LARGE_PAGE_SIZE { LARGE } else { 0 };
+        entry
     }
 }
 
@@ -71,6 +74,10 @@ fn index(address: u64, level: u32) -> usize {
 #[derive(Debug)]
 pub struct PageTable {
     root: HostPhysical,
+    /// The lowest table that was used last, and the number of the 2 MiB that it is for.
+    recent: Option<(u64, HostPhysical)>,
+    /// No page has ever been installed.
+    is_new: bool,
 }
 
 impl PageTable {
@@ -81,7 +88,7 @@ impl PageTable {
             let entry = memory.read(kernel, index);
             memory.write(root, index, entry);
         }
-        Ok(Self { root })
+        Ok(Self { root, recent: None, is_new: true })
     }
 
     /// The frame of the root table.
@@ -90,25 +97,37 @@ impl PageTable {
     }
 
     /// Installs a page in place of what is there.
+    #[inline(always)]
     pub fn map(&mut self, memory: &mut impl TableMemory, page: Page) -> Result<(), NoMemory> {
+        match self.recent {
+            Some((block, table)) if page.size == PAGE_SIZE && block == page.address / LARGE_PAGE_SIZE => {
+                memory.write(table, index(page.address, 0), page.entry());
+                Ok(())
+            }
+            _ => self.map_anywhere(memory, page),
+        }
+    }
+
+    #[inline(never)]
+    fn map_anywhere(&mut self, memory: &mut impl TableMemory, page: Page) -> Result<(), NoMemory> {
         let table = Self::table_below(memory, self.root, page.address, 3)?;
         let table = Self::table_below(memory, table, page.address, 2)?;
         if page.size == LARGE_PAGE_SIZE {
-            Self::map_large(memory, table, page);
-            return Ok(());
+            let slot = index(page.address, 1);
+            let old = memory.read(table, slot);
+            if old & (PRESENT | LARGE) == PRESENT {
+                memory.free(HostPhysical::new(old & ADDRESS));
+            }
+            // What was freed is not used again.
+            self.recent = None;
+            memory.write(table, slot, page.entry());
+        } else {
+            let table = Self::table_below(memory, table, page.address, 1)?;
+            self.recent = Some((page.address / LARGE_PAGE_SIZE, table));
+            memory.write(table, index(page.address, 0), page.entry());
         }
-        let table = Self::table_below(memory, table, page.address, 1)?;
-        memory.write(table, index(page.address, 0), page.entry());
+        self.is_new = false;
         Ok(())
-    }
-
-    fn map_large(memory: &mut impl TableMemory, table: HostPhysical, page: Page) {
-        let slot = index(page.address, 1);
-        let old = memory.read(table, slot);
-        if old & (PRESENT | LARGE) == PRESENT {
-            memory.free(HostPhysical::new(old & ADDRESS));
-        }
-        memory.write(table, slot, page.entry() | LARGE);
     }
 
     /// The table below the entry of `table`, at `level`, for `address`.
@@ -135,7 +154,20 @@ impl PageTable {
     }
 
     /// Removes every page that touches `start` to `end`; reports whether there was any.
+    #[inline]
     pub fn unmap(&mut self, memory: &mut impl TableMemory, start: u64, end: u64) -> bool {
+        if self.is_new {
+            return false;
+        }
+        if let Some((block, table)) = self.recent
+            && block == start / LARGE_PAGE_SIZE
+            && end == start + PAGE_SIZE
+        {
+            let slot = index(start, 0);
+            let removed = memory.read(table, slot) & PRESENT != 0;
+            memory.write(table, slot, 0);
+            return removed;
+        }
         Self::unmap_in(memory, self.root, 3, start, end.min(USER_END))
     }
 

@@ -4,6 +4,7 @@
 //! meanwhile does no harm: an access that wants more than a window has goes down the chain.
 
 use super::hierarchy::Translation;
+use core::cell::Cell;
 use protocols::address::HostPhysical;
 use protocols::api::Rights;
 
@@ -52,28 +53,48 @@ impl Window {
 const WINDOWS: usize = 4;
 
 /// The windows found last.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct Windows {
     recent: [Option<(Window, u64)>; WINDOWS],
     oldest: usize,
+    /// The one that was wanted last.
+    last: Cell<usize>,
 }
 
 impl Windows {
+    /// The window that was wanted last, if [`find`](Self::find) finds that.
+    #[inline(always)]
+    pub fn find_last(&self, address: u64, want: Rights, epoch: u64) -> Option<&Window> {
+        let (window, found) = self.recent[self.last.get() % WINDOWS].as_ref()?;
+        let is_inside = address.wrapping_sub(window.start) < window.end - window.start;
+        (is_inside && *found == epoch && window.rights.contains(want)).then_some(window)
+    }
+
     /// The window around `address` with rights that contain `want`, if one was found in this epoch of the Space.
     #[inline(always)]
     pub fn find(&self, address: u64, want: Rights, epoch: u64) -> Option<Window> {
-        let windows = self.recent.iter().flatten();
-        let mut fitting = windows.filter(|(window, found)| {
+        match self.find_last(address, want, epoch) {
+            Some(window) => Some(*window),
+            // Spaces that are only looked through have none.
+            None => self.recent[0].and_then(|_| self.search(address, want, epoch)),
+        }
+    }
+
+    #[inline(never)]
+    fn search(&self, address: u64, want: Rights, epoch: u64) -> Option<Window> {
+        let position = self.recent.iter().flatten().position(|(window, found)| {
             address.wrapping_sub(window.start) < window.end - window.start
                 && *found == epoch
                 && window.rights.contains(want)
-        });
-        fitting.next().map(|&(window, _)| window)
+        })?;
+        self.last.set(position);
+        self.recent[position].map(|(window, _)| window)
     }
 
     /// Remembers a window.
     pub fn add(&mut self, window: Window, epoch: u64) {
         self.recent[self.oldest] = Some((window, epoch));
+        self.last.set(self.oldest);
         self.oldest = (self.oldest + 1) % WINDOWS;
     }
 }
@@ -83,7 +104,14 @@ mod tests {
     use super::*;
 
     fn found(physical: u64, before: u64, after: u64) -> Translation {
-        Translation { physical: HostPhysical::new(physical), rights: Rights::READ, before, after, tracked: false }
+        Translation {
+            physical: HostPhysical::new(physical),
+            rights: Rights::READ,
+            before,
+            after,
+            tracked: false,
+            device: None,
+        }
     }
 
     #[test]

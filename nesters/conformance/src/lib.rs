@@ -24,7 +24,7 @@
 //! | [`guest`] | micro-guests | no |
 //! | [`code`] | the instructions that both run | yes: symbols of assembly |
 //! | [`team`] | native children of several threads | no |
-//! | [`objects`], [`mutex`], [`cond`], [`mapping`], [`region`], [`port`], [`connection`], [`connection_faults`], [`references`], [`reference_messages`], [`space`], [`thread`], [`native_state`], [`thread_events`], [`machine`], [`tracking`] | tests, by object | no |
+//! | [`objects`], [`mutex`], [`cond`], [`mapping`], [`region`], [`supply`], [`port`], [`connection`], [`connection_faults`], [`references`], [`reference_messages`], [`space`], [`thread`], [`native_state`], [`thread_events`], [`machine`], [`tracking`] | tests, by object | no |
 //! | [`scheduling`] | tests of who has CPU time | no |
 //! | [`served`] | tests of servers that are replaced before they reply | no |
 //! | [`atomicity`] | threads that are stopped, exported, destroyed, recreated and resumed everywhere in every call | no |
@@ -64,6 +64,7 @@ pub mod roles;
 pub mod scheduling;
 pub mod served;
 pub mod space;
+pub mod supply;
 pub mod team;
 pub mod thread;
 pub mod thread_events;
@@ -83,6 +84,7 @@ pub fn run(startup: &'static Startup) -> Outcome {
         cond::TESTS,
         mapping::TESTS,
         region::TESTS,
+        supply::TESTS,
         port::TESTS,
         connection::TESTS,
         connection_faults::TESTS,

@@ -121,7 +121,7 @@ fn arguments_are_checked(bench: &mut Bench) -> Verdict {
     require!(set(MappingState { start: 1, ..good }, 0, 0)?, misuse(Misuse::NotAligned));
     require!(set(MappingState { offset: 0x800, ..good }, 0, 0)?, misuse(Misuse::NotAligned));
     require!(set(MappingState { size: 4095, ..good }, 0, 0)?, misuse(Misuse::NotAligned));
-    require!(set(MappingState { size: 0, ..good }, 0, 0)?, misuse(Misuse::BadArgument));
+    require!(set(MappingState { start: 1 << 49, size: 0, ..good }, 0, 0)?, misuse(Misuse::BadArgument));
     require!(set(MappingState { start: !4095, size: 8192, ..good }, 0, 0)?, misuse(Misuse::BadArgument));
     require!(set(MappingState { offset: !4095, size: 8192, ..good }, 0, 0)?, misuse(Misuse::BadArgument));
     require!(set(MappingState { rights: 16, ..good }, 0, 0)?, misuse(Misuse::BadArgument));

@@ -108,6 +108,7 @@ fn serve(startup: &'static Startup) -> Result<Option<alloc::string::String>> {
             | Event::MachineExit { .. }
             | Event::Connection { .. }
             | Event::Wakeup { .. }
+            | Event::Overlap
             | Event::TimedOut => [0; 8],
         };
     }

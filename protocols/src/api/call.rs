@@ -56,6 +56,8 @@ pub enum Call {
     MappingGetState = 0x34,
     /// Sets the state of a Mapping. [Page](crate::libc::system_call::mapping::mapping_set_state)
     MappingSetState = 0x35,
+    /// Changes the rights of a Mapping. [Page](crate::libc::system_call::mapping::mapping_protect)
+    MappingProtect = 0x36,
 
     /// Creates a Region. [Page](crate::libc::system_call::region::region_create)
     RegionCreate = 0x40,

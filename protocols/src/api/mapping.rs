@@ -24,7 +24,7 @@ pub struct MappingState {
     pub start: u64,
     /// Length in bytes.
     ///
-    /// *Checked*: a multiple of the page size, and not 0. Of a Mapping that was never set it is 0.
+    /// *Checked*: a multiple of the page size. With 0 it shows nothing, and is in no other Mapping's way; so it is at first.
     pub size: u64,
     /// [`Rights`] wanted. What counts is the AND of the whole chain.
     ///

@@ -423,6 +423,12 @@ impl Mapping {
         Ok(mapping)
     }
 
+    /// A Mapping of `region` that appears nowhere in `space` until it is [set](Self::set), or a reply
+    /// [maps](super::server::map) it.
+    pub fn nowhere(region: &Region, space: &Space) -> Result<Self> {
+        Self::new(region, 0, space, 0, 0, Rights::empty())
+    }
+
     /// Makes all of `device` appear in `space` where a program expects it.
     pub fn of_device(device: &Device, space: &Space) -> Result<Self> {
         let mut mapping = Self { place: create(call::mapping_create)? };
@@ -456,6 +462,12 @@ impl Mapping {
     ) -> Result<()> {
         let state = MappingState { offset, start, size, rights: rights.bits() };
         self.set_state(&state, region, space)
+    }
+
+    /// Changes its rights, at once.
+    pub fn protect(&mut self, rights: Rights) -> Result<()> {
+        // SAFETY: as in `set_state`.
+        unsafe { call::mapping_protect(self.address(), rights) }
     }
 
     fn set_state(&mut self, state: &MappingState, region: &Reference, space: &Space) -> Result<()> {

@@ -18,9 +18,11 @@
 use zerocopy::transmute;
 
 use super::connection::{left, piece, room, single};
-use super::objects::{Port, Portset, Reference};
-use crate::api::{MessageKind, Status, Transfer};
-use crate::exception::{MachineExit, MachineReply, MemoryFault, NativeException, exception_reply, memory_reply};
+use super::objects::{Mapping, Port, Portset, Reference};
+use crate::api::{MessageKind, Rights, Status, Transfer};
+use crate::exception::{
+    MachineExit, MachineReply, MemoryFault, MemoryReply, NativeException, exception_reply, memory_reply,
+};
 use crate::libc::system_call::connection as call;
 use crate::libc::system_call::{self, Message, Received, Result};
 
@@ -41,7 +43,8 @@ pub enum Event {
         /// The bits.
         bits: u64,
     },
-    /// A memory fault in a Region that the program keeps; reply with [`retry`] or [`fail`].
+    /// A memory fault in a Region that the program keeps; reply with [`map`], [`protect`], [`retry`] or
+    /// [`fail`].
     MemoryFault {
         /// Of the Port.
         alias: u64,
@@ -92,6 +95,8 @@ pub enum Event {
         /// The thread's word.
         value: u64,
     },
+    /// The last reply was a [`map`] to where another Mapping appears already, and has not been sent: the thread still waits for one.
+    Overlap,
     /// The deadline has passed; the reply is dropped.
     TimedOut,
 }
@@ -99,7 +104,11 @@ pub enum Event {
 impl Event {
     #[inline(always)]
     pub(super) fn decode(received: Result<Received>) -> Self {
-        let Ok(Received { alias, kind, words, .. }) = received else { return Self::TimedOut };
+        let Received { alias, kind, words, .. } = match received {
+            Ok(received) => received,
+            Err(Status::Overlap) => return Self::Overlap,
+            Err(_) => return Self::TimedOut,
+        };
         match kind {
             MessageKind::Call => Self::Call { alias, words },
             MessageKind::Notification => Self::Notification { alias, bits: words[0] },
@@ -222,6 +231,21 @@ pub const fn retry() -> Message {
     [memory_reply::RETRY, 0, 0, 0, 0, 0, 0, 0]
 }
 
+/// Reply to a memory fault: `mapping`, of the Region and in the Space that it has, shows `size` bytes from `offset` of the Region on
+/// at `start`, with `rights`; try again. One entry of the kernel does what [`Mapping::set`] and [`retry`] do in two.
+#[inline(always)]
+pub fn map(mapping: &mut Mapping, offset: u64, start: u64, size: u64, rights: Rights) -> Message {
+    let (action, mapping, rights) = (memory_reply::MAP, mapping.address(), rights.bits());
+    transmute!(MemoryReply { action, mapping, offset, start, size, rights, reserved: [0; 2] })
+}
+
+/// Reply to a memory fault: `mapping` has `rights`, as by [`Mapping::protect`]; try again.
+#[inline(always)]
+pub fn protect(mapping: &mut Mapping, rights: Rights) -> Message {
+    let (action, mapping, rights) = (memory_reply::PROTECT, mapping.address(), rights.bits());
+    transmute!(MemoryReply { action, mapping, rights, ..MemoryReply::default() })
+}
+
 /// Reply to a memory fault: there is no memory; the thread gets the exception.
 pub const fn fail() -> Message {
     [memory_reply::FAIL, 0, 0, 0, 0, 0, 0, 0]
@@ -259,6 +283,7 @@ mod tests {
         let Event::Exception { exception, .. } = event(MessageKind::Exception) else { panic!() };
         assert_eq!((exception.vector, exception.rip), (1, 3));
         assert_eq!(Event::decode(Err(Status::TimedOut)), Event::TimedOut);
+        assert_eq!(Event::decode(Err(Status::Overlap)), Event::Overlap);
     }
 
     #[test]

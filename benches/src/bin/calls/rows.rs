@@ -199,6 +199,9 @@ fn mappings(suite: &mut Suite<'_>, scene: &Scene) -> Result<()> {
         let cost = suite.cost(&[to(states[1], 0, 0), to(states[0], 0, 0)])?;
         suite.print(Call::MappingSetState, cost.each(2));
         let state = scene.state() + PAGE_SIZE;
+        let protect = |rights: Rights| Entry::new(Call::MappingProtect).with(&[first, rights.bits()]);
+        let cost = suite.cost(&[protect(Rights::empty()), protect(Rights::READ)])?;
+        suite.print(Call::MappingProtect, cost.each(2));
         suite.measure(Call::MappingGetState, Entry::new(Call::MappingGetState).with(&[first, state]))?;
         Ok(())
     })

@@ -85,6 +85,8 @@ thread_state, "thread_state", "ud2", [
 ]);
 measured_loop!(/// A read of the next page from R15 on.
     native_touch, "native_touch", "ud2", ["mov al, [r15]", "add r15, 4096"]);
+measured_loop!(/// A write to the next page from R15 on.
+    native_write, "native_write", "ud2", ["mov [r15], al", "add r15, 4096"]);
 measured_loop!(/// The same without the read.
     native_step, "native_step", "ud2", ["add r15, 4096"]);
 measured_loop!(/// Writes to another page each time.

@@ -1,7 +1,7 @@
 //! Measurements with a native child: a thread in a Space of its own.
 
 use crate::program::{Cost, ITERATIONS, Printer};
-use crate::{code, messages};
+use crate::{code, faults, messages};
 use alloc::vec::Vec;
 use core::hint::black_box;
 use protocols::address::PAGE_SIZE;
@@ -227,6 +227,8 @@ pub fn measure(printer: &mut Printer) -> Result<()> {
         mappings.map(next - 1, space, address & !(PAGE_SIZE - 1))
     })?;
     printer.print("fault.unmapped.native", touched, step);
+    drop(mappings);
+    faults::measure(printer, &mut child)?;
     let _ = &child.port;
     Ok(())
 }

@@ -56,12 +56,13 @@ pub fn region_set_state(call: Call) -> Vec<Plan> {
     vec![Plan::one(call, &[A, STRUCTURES, R, CLIENT], setup)]
 }
 
-/// Of a Region that appears somewhere: less, and more.
-pub fn region_protect(call: Call) -> Vec<Plan> {
+/// Of a Region that appears somewhere, or of the Mapping by which it does: less, and more.
+pub fn protect(call: Call) -> Vec<Plan> {
+    let limited = if call == Call::MappingProtect { MAPPING } else { REGION };
     let steps = vec![
         Step::new(Call::MutexGetState, &[A, KEPT]),
-        Step::new(call, &[REGION, Rights::READ.bits()]),
-        Step::new(call, &[REGION, BOTH.bits()]),
+        Step::new(call, &[limited, Rights::READ.bits()]),
+        Step::new(call, &[limited, BOTH.bits()]),
         Step::new(Call::MutexGetState, &[A, KEPT + 8]),
     ];
     let setup = |scene: &Scene<'_>, _| {

@@ -137,10 +137,11 @@ pub fn ipc_send(reference: u64, bits: u64) -> Result<()> {
 ///
 /// * [`Ok`](Status::Ok): the client goes on, or the interrupt line is unmasked
 /// * [`Disconnected`](Status::Disconnected): nobody waits for a reply
+/// * [`Overlap`](Status::Overlap): the reply [maps](crate::exception::memory_reply::MAP) to where another Mapping appears; nothing was replied
 ///
 /// # Misuse
 ///
-/// None.
+/// None, but what a reply that [supplies memory](crate::exception::memory_reply) does; nothing was replied then.
 ///
 /// # Effects
 ///
@@ -236,10 +237,11 @@ pub fn ipc_wait_receive(portset: u64, deadline: u64) -> Result<Received> {
 ///   [`MessageKind`], and the eight words are the message
 /// * [`TimedOut`](Status::TimedOut): the deadline passed, and there was no message
 /// * [`InvalidDestination`](Status::InvalidDestination): the Portset was destroyed while the thread waited
+/// * [`Overlap`](Status::Overlap): the reply [maps](crate::exception::memory_reply::MAP) to where another Mapping appears; nothing was replied
 ///
 /// Nothing says whether there was somebody to reply to.
 ///
-#[doc = misuse!(": nothing was replied then")]
+#[doc = misuse!("; what a reply that [supplies memory](crate::exception::memory_reply) does. Nothing was replied then")]
 /// # Effects
 ///
 /// Those of [`ipc_reply`], then those of [`ipc_wait_receive`]. A client gets the CPU at once, where there is no message.

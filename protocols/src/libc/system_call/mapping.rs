@@ -6,7 +6,7 @@
 #![allow(unsafe_code)]
 
 use super::{Result, address, address_mut, done, raw};
-use crate::api::{Call, MappingState};
+use crate::api::{Call, MappingState, Rights};
 #[cfg(doc)]
 use crate::{
     api::{ReferenceRights, Status},
@@ -85,7 +85,7 @@ pub fn mapping_get_state(mapping: u64, region: u64, space: u64) -> Result<Mappin
 /// |---|---|---|
 /// | `rax` | [`MappingSetState`](Call::MappingSetState) | |
 /// | `rdi` | the Mapping | write |
-/// | `rsi` | its [`MappingState`]; 0: as it is, which must have been set before | read |
+/// | `rsi` | its [`MappingState`]; 0: as it is | read |
 /// | `rdx` | a Reference to the Region, with any rights; 0: as it is | read |
 /// | `r10` | a Reference to the Space in which it appears, right [`MAP`](ReferenceRights::MAP); 0: as it is | read |
 ///
@@ -101,13 +101,14 @@ pub fn mapping_get_state(mapping: u64, region: u64, space: u64) -> Result<Mappin
 ///
 #[doc = misuse!(
     ": also if offset, start or size is not a multiple of the page size, if a Reference links to another type or lacks the right; \
-     [`NullReference`](Misuse::NullReference); [`BadArgument`](Misuse::BadArgument): the size is 0, an end lies above 2^48, or above the \
+     [`NullReference`](Misuse::NullReference); [`BadArgument`](Misuse::BadArgument): an end lies above 2^48, or above the \
      [end](crate::native_thread::USER_END) of what a native Space can show, or there are no such rights"
 )]
 /// # Effects
 ///
-/// What came through it before is no longer accessible, at once; what comes through it now is found as it is accessed. The Mapping has at
-/// most the [memory rights](ReferenceRights::memory) of the Reference to its Region, for as long as it shows that Region; it shows nothing any
+/// What came through it before is no longer accessible, at once, but where the same comes through it still; what comes through it now is found as
+/// it is accessed. With a size of 0 nothing does. The Mapping has at most the
+/// [memory rights](ReferenceRights::memory) of the Reference to its Region, for as long as it shows that Region; it shows nothing any
 /// more once that Reference's grant is revoked.
 ///
 #[doc = never_waits!()]
@@ -125,4 +126,40 @@ pub fn mapping_get_state(mapping: u64, region: u64, space: u64) -> Result<Mappin
 pub unsafe fn mapping_set_state(mapping: u64, state: &MappingState, region: u64, space: u64) -> Result<()> {
     // SAFETY: `state` is only read; the rest is the caller's promise.
     unsafe { raw(Call::MappingSetState as u64, [mapping, address(state), region, space, 0]) }.ok().map(|_| ())
+}
+
+/// Changes the rights that a Mapping wants, and nothing else of it.
+///
+/// # Arguments
+///
+/// | register | argument | rights |
+/// |---|---|---|
+/// | `rax` | [`MappingProtect`](Call::MappingProtect) | |
+/// | `rdi` | the Mapping | write |
+/// | `rsi` | the [`Rights`] | |
+///
+/// # Results
+///
+/// * [`Ok`](Status::Ok)
+///
+#[doc = misuse!("; [`BadArgument`](Misuse::BadArgument): there are no such rights")]
+/// # Effects
+///
+/// Rights that it does not pass on any more end at once, wherever anybody has derived memory through it. Those that it passes on now are found
+/// as the memory is accessed; it still has at most the [memory rights](ReferenceRights::memory) of the Reference to its Region. A keeper gives
+/// rights back with its [reply](crate::exception::memory_reply::PROTECT) to the fault that their want has caused.
+///
+#[doc = never_waits!()]
+/// # Cost
+///
+/// As [`mapping_destroy`] where rights are lost, else constant.
+///
+/// # Safety
+///
+/// As for [`mapping_set_state`].
+///
+#[doc = example!("mapping_protect")]
+#[inline]
+pub unsafe fn mapping_protect(mapping: u64, rights: Rights) -> Result<()> {
+    done(Call::MappingProtect, [mapping, rights.bits(), 0, 0, 0])
 }
