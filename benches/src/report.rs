@@ -49,6 +49,7 @@ const EXPLAINED: &[(&str, &str)] = &[
     ("interrupt.injected", "guest interrupt injected by the nester"),
     ("fault.soft.1", "fault resolved from the hierarchy, memory one Space away"),
     ("fault.soft.64", "fault resolved from the hierarchy, memory 64 Spaces away"),
+    ("fault.copy", "write to a page that is copied then, which was read before, 4 KiB included"),
     ("fault.unmapped.native", "unmapped access resolved by the nester, native child"),
     ("fault.unmapped.machine", "unmapped access resolved by the nester, machine"),
     ("linux.boot.nested", "Linux inside the nester, kernel entry to first user instruction"),

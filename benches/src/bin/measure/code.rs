@@ -87,10 +87,8 @@ measured_loop!(/// A read of the next page from R15 on.
     native_touch, "native_touch", "ud2", ["mov al, [r15]", "add r15, 4096"]);
 measured_loop!(/// A write to the next page from R15 on.
     native_write, "native_write", "ud2", ["mov [r15], al", "add r15, 4096"]);
-measured_loop!(/// The same without the read.
+measured_loop!(/// Neither.
     native_step, "native_step", "ud2", ["add r15, 4096"]);
-measured_loop!(/// Writes to another page each time.
-    native_dirty, "native_dirty", "ud2", ["mov [r15], al", "add r15, 4096"]);
 measured_loop!(/// Nothing, in a machine.
     machine_empty, "machine_empty", "out 0x10, al", []);
 measured_loop!(/// An instruction of ring 0 that is not intercepted.

@@ -1,5 +1,5 @@
 //! Measurements of memory faults in native children: soft ones, that the kernel resolves from the hierarchy, at the end of
-//! short and long chains of Spaces.
+//! short and long chains of Spaces, and those that copy a page.
 
 use crate::code;
 use crate::native::Child;
@@ -51,5 +51,21 @@ pub fn measure(printer: &mut Printer) -> Result<()> {
         let touched = child.run(code::native_touch(), TOUCHED, |_, _| Err(Status::Disconnected))?;
         printer.print(name, touched, step);
     }
+    measure_copies(printer, &memory)
+}
+
+/// Measures writes to pages of `memory` that are copied then. They were read before, as those of a process that forks.
+fn measure_copies(printer: &mut Printer, memory: &Memory) -> Result<()> {
+    let size = memory.size();
+    let shadow = Memory::allocate(size).ok_or(Status::NoMemory)?;
+    let regions = [Region::new(memory, 0, size, Rights::READ)?, Region::new(&shadow, 0, size, Rights::all())?];
+    let mut child = Child::new()?;
+    let both = [&regions[0], &regions[1]];
+    let _mapping = Mapping::copy_on_write(both, 0, child.space(), TOUCHED, size, Rights::all())?;
+    let step = child.measure(code::native_step(), TOUCHED)?;
+    let refuse = |_: &Space, _| Err(Status::Disconnected);
+    child.run(code::native_touch(), TOUCHED, refuse)?;
+    let copied = child.run(code::native_write(), TOUCHED, refuse)?;
+    printer.print("fault.copy", copied, step);
     Ok(())
 }

@@ -30,9 +30,9 @@ pub fn measure(printer: &mut Printer) -> Result<()> {
     let mapping = Mapping::new(&region, 0, child.space(), PLACE, region.size(), rights)?;
     let step = child.measure(code::native_step(), PLACE)?;
     let refuse = || Err(Status::Disconnected);
-    child.run(code::native_dirty(), PLACE, |_, _| refuse())?;
+    child.run(code::native_write(), PLACE, |_, _| refuse())?;
     report(&region)?;
-    printer.print("tracked.write.native", child.run(code::native_dirty(), PLACE, |_, _| refuse())?, step);
+    printer.print("tracked.write.native", child.run(code::native_write(), PLACE, |_, _| refuse())?, step);
     printer.print("tracked.report.native", report(&region)?, Cost { ticks: 0, transitions: 0 });
     drop(mapping);
 
