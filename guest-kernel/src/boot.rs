@@ -18,14 +18,14 @@ use crate::objects::{Object, Objects, Port, Queue};
 use crate::schedule::Timer;
 use crate::space::Contents;
 use crate::thread::Thread;
-use crate::{logger, stop};
+use crate::{lifecycle, logger, stop};
 use alloc::vec::Vec;
 use core::ops::Range;
 use elf::ElfBytes;
 use elf::abi::{PF_W, PF_X, PT_LOAD};
 use elf::endian::LittleEndian;
 use protocols::address::{HostPhysical, LARGE_PAGE_SIZE, PAGE_SIZE};
-use protocols::api::{self, OBJECT_SIZE, Rights};
+use protocols::api::{self, OBJECT_SIZE, Quotas, Rights};
 use protocols::boot_info::{self, BootInfo, DIRECT_MAP, RangeKind};
 use protocols::startup::{
     self, Device, File, MAX_DEVICES, MAX_FILES, MAX_RANGES, Memory, OBJECTS_ADDRESS, POOL_ADDRESS, STACK_SIZE,
@@ -123,7 +123,7 @@ pub fn start(boot_info: u64) -> Kernel {
         frames,
         current: None,
         ready: Queue::default(),
-        grant: Grant::new(cpu::time),
+        grant: Grant::new(cpu::time, frequency / Quotas::PERIODS_PER_SECOND),
         timer: Timer::new(frequency),
         loaded: Loaded::default(),
         context: Context::new(),
@@ -166,13 +166,14 @@ impl Kernel {
 
         let physical_space = self.objects.spaces.insert(Space::new(Contents::Physical, Account::new(0, None)));
         self.physical = Some(physical_space);
-        let mut account = Account::new(allowance, None);
+        let mut account = self.objects.open_first_account(allowance, allowance / lifecycle::LEAST_COST);
         let table =
             PageTable::new(&mut ChargedTables { frames: &mut self.frames, account: &mut account }, self.kernel_table);
         let Ok(table) = table else { stop(format_args!("no memory for the root nester")) };
         let mut space = Space::new(Contents::Native(table), account);
         space.ports = true;
         let root = self.objects.spaces.insert(space);
+        self.objects.settle_in(root);
         let all = Rights::READ | Rights::WRITE | Rights::EXECUTE | Rights::CREATE_OBJECT;
 
         let entry = self.load_program(physical_space, root, image, &mut free);
@@ -191,7 +192,7 @@ impl Kernel {
         startup.interrupts = OBJECTS_ADDRESS;
         for line in 0..apic::LINES {
             let port = self.objects.ports.insert(Port { line: Some(line), ..Port::default() });
-            self.place(HostPhysical::new(objects + line as u64 * OBJECT_SIZE), Object::Port(port), root);
+            self.place_first(HostPhysical::new(objects + line as u64 * OBJECT_SIZE), Object::Port(port), root);
             self.lines[line as usize] = Some(port);
         }
         self.place_devices(physical_space, root, objects, devices, &mut startup);
@@ -247,7 +248,7 @@ impl Kernel {
             let region = self.objects.regions.insert(region);
             link_region(&mut self.objects.spaces, &mut self.objects.regions, region);
             let place = number * OBJECT_SIZE;
-            self.place(HostPhysical::new(objects + place), Object::Region(region), root);
+            self.place_first(HostPhysical::new(objects + place), Object::Region(region), root);
             *slot = Device { region: OBJECTS_ADDRESS + place, start, size };
             startup.device_count += 1;
         }

@@ -8,6 +8,7 @@
 use crate::arena::{Arena, Id};
 
 /// A member's place in the queue.
+#[derive(Debug)]
 pub struct Place<T> {
     time: u64,
     /// Members on the shortest way to a free place below, this one included; 0 for who is no member.

@@ -90,10 +90,19 @@ impl Kernel {
         Some(resume)
     }
 
+    /// The number of the call that the running native thread makes.
+    #[inline(always)]
+    pub fn number_of_call(&self) -> Option<u64> {
+        let thread = self.current.and_then(|id| self.objects.threads.get(id));
+        thread.map(|thread| thread.registers.gpr[RAX])
+    }
+
     /// Notifies a server that waits, if that can be done the short way: it runs now, the sender goes on afterwards. Not
     /// with the other two, in which every instruction counts.
     #[inline(always)]
-    pub fn fast_send(&mut self, sender_id: Id<Thread>, name: u64) -> Option<Resume> {
+    pub fn fast_send(&mut self) -> Option<Resume> {
+        let sender_id = self.current?;
+        let name = self.objects.threads.get(sender_id)?.registers.gpr[RDI];
         let reference = self.quick_reference(sender_id, name)?;
         let objects = &mut self.objects;
         let port = objects.notified(objects.references.get(reference)?)?;
@@ -107,10 +116,7 @@ impl Kernel {
             return None;
         }
         // Others than those with time from the root do not run just because they are woken.
-        if server.scheduling.source != Source::Root
-            || sender.scheduling.source != Source::Root
-            || self.grant.is_donated()
-        {
+        if server.scheduling.source != Source::Root || self.grant.is_donated() || objects.limits != 0 {
             return None;
         }
         portset.servers.take_first(server);
@@ -125,8 +131,10 @@ impl Kernel {
 
     /// Donates to a native thread, or gives the time back to a native donor, if that can be done the short way
     /// ([`dispatch`](crate::dispatch)).
-    #[inline(never)]
-    pub fn fast_schedule(&mut self, id: Id<Thread>, name: u64) -> Option<Resume> {
+    #[inline(always)]
+    pub fn fast_schedule(&mut self) -> Option<Resume> {
+        let id = self.current?;
+        let name = self.objects.threads.get(id)?.registers.gpr[RDI];
         let next = if name == 0 {
             let donor = self.dispatcher().direct_donor()?;
             let done = self.objects.threads.get(donor)?.view.exists() && self.dispatcher().give_back_quickly(id, donor);

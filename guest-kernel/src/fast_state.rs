@@ -5,38 +5,21 @@
 
 use crate::arch::entry::Resume;
 use crate::arch::user_copy;
-use crate::arena::Id;
 use crate::kernel::Kernel;
 use crate::native::{Particulars, RegisterWords};
 use crate::thread::{Thread, Wait};
 use core::mem::MaybeUninit;
-use protocols::api::{Call, Rights, Run, Status};
+use protocols::api::{Rights, Run, Status};
 
 use protocols::native_thread::NativeState;
 use protocols::virtual_cpu::Groups;
 use protocols::virtual_cpu::register::{R8, R9, R10, RAX, RDI, RDX, RSI, RSP};
 
 impl Kernel {
-    /// Whether the running native thread's call is one of the two.
+    /// Performs `thread_get_state`, the running native thread's call, if that can be done the short way.
     #[inline(always)]
-    pub fn calls_for_state(&self) -> bool {
-        let thread = self.current.and_then(|id| self.objects.threads.get(id));
-        thread.is_some_and(|thread| thread.registers.gpr[RAX] & !1 == Call::ThreadGetState as u64)
-    }
-
-    /// Performs the running native thread's call, which is one of the two, if that can be done the short way.
-    #[inline(always)]
-    pub fn fast_state(&mut self) -> Option<Resume> {
+    pub fn fast_get_state(&mut self) -> Option<Resume> {
         let id = self.current?;
-        if self.objects.threads.get(id)?.registers.gpr[RAX] == Call::ThreadGetState as u64 {
-            self.fast_get_state(id)
-        } else {
-            self.fast_set_state(id)
-        }
-    }
-
-    #[inline(always)]
-    fn fast_get_state(&mut self, id: Id<Thread>) -> Option<Resume> {
         let gpr = &self.objects.threads.get(id)?.registers.gpr;
         let (address, groups, references) = (gpr[RSI], gpr[RDX], gpr[R10] | gpr[R8]);
         let target = self.quick_thread(id, gpr[RDI], Rights::READ)?;
@@ -59,8 +42,10 @@ impl Kernel {
         Some(Resume::thread(&caller.registers))
     }
 
+    /// Performs `thread_set_state`, the running native thread's call, if that can be done the short way.
     #[inline(always)]
-    fn fast_set_state(&mut self, id: Id<Thread>) -> Option<Resume> {
+    pub fn fast_set_state(&mut self) -> Option<Resume> {
+        let id = self.current?;
         const GROUPS: Groups = Groups::GENERAL.union(Groups::INSTRUCTION);
         let gpr = &self.objects.threads.get(id)?.registers.gpr;
         let (address, groups, others) = (gpr[RSI], gpr[RDX], gpr[R10] | gpr[R9] | gpr[R8]);

@@ -349,11 +349,12 @@ impl Kernel {
     fn stop_without_keeper(&mut self, id: Id<Thread>, message: [u64; MESSAGE_WORDS]) {
         let Some(thread) = self.objects.threads.get_mut(id) else { return };
         thread.stopped = true;
+        let label = thread.label();
         let space = thread.space.and_then(|id| self.objects.spaces.get(id));
         if space.is_some_and(|space| space.ports) {
             crate::stop(format_args!("the root nester ended: exception {message:x?}"));
         }
-        log::warn!("thread {id:?} stopped, it has no keeper: exception {message:x?}");
+        log::warn!("{label} stopped, it has no keeper: exception {message:x?}");
         self.unready(id);
     }
 

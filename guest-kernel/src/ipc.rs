@@ -209,7 +209,7 @@ impl Kernel {
                     _ => set_words(&client.message, words),
                 }
                 // The server does not run on its time, nor may it on the server's.
-                if client.scheduling.source != Source::Root || self.grant.is_donated() {
+                if client.scheduling.source != Source::Root || self.grant.is_donated() || objects.limits != 0 {
                     client.detach();
                 }
                 server.client = Some(client_id);
@@ -360,7 +360,7 @@ impl Kernel {
             self.make_ready(id);
         } else {
             client.stopped = true;
-            log::warn!("thread {id:?} stopped: {reason}");
+            log::warn!("{} stopped: {reason}", client.label());
         }
     }
 

@@ -106,16 +106,6 @@ impl Kernel {
     pub fn system_call(&mut self) -> Resume {
         if let Some((id, thread)) = self.current.and_then(|id| Some((id, self.objects.threads.get(id)?))) {
             let (call, name) = (thread.registers.gpr[RAX], thread.registers.gpr[RDI]);
-            if call == Call::IpcSend as u64
-                && let Some(resume) = self.fast_send(id, name)
-            {
-                return resume;
-            }
-            if call == Call::ThreadSchedule as u64
-                && let Some(resume) = self.fast_schedule(id, name)
-            {
-                return resume;
-            }
             let serves = call == Call::IpcReplyWaitReceive as u64;
             // Dispatching takes as long as the whole of what servers and clients do most.
             match serves.then(|| self.quick_portset(id, name)).flatten() {

@@ -1,9 +1,9 @@
 //! The microkernel of Nestor: kernel objects, IPC, relative address spaces, faults, dispatching.
 //!
-//! **Responsible for** the low-level API ([`protocols::api`]) through both doors, `SYSCALL` from native threads and
-//! `VMCALL` from a machine's ring 0; for Spaces of both kinds, filled by one fault path; for keepers' messages; for kernel memory
-//! accounts; for CPU time going where threads give it ([`dispatch`]), and for a round robin between those that nobody else
-//! schedules, so that no thread can keep the CPU ([`schedule`]).
+//! **Responsible for** the low-level API ([`protocols::api`]) through both doors, `SYSCALL` from native threads and `VMCALL` from a
+//! machine's ring 0; for Spaces of both kinds, filled by one fault path; for keepers' messages; for accounts of kernel memory,
+//! objects and CPU time ([`account`]); for CPU time going where threads give it ([`dispatch`]), and for a round robin
+//! between those that nobody else schedules, so that no thread can keep the CPU ([`schedule`]).
 //!
 //! **Refuses** policy (what a machine may do, what memory means, who gets what is the nesters' business), devices (but the
 //! interrupt controllers and the timer) and names that are not relative to the caller.
@@ -27,10 +27,12 @@
 //!
 //! Everything hangs on one lock, around [`kernel::Kernel`]; the code under it is free of `unsafe`. With one CPU it is never
 //! waited for. What several CPUs need is laid out for them: what belongs to a CPU (its stack, task state, what it is loaded
-//! with, the running thread, the timer) is named as such in [`kernel::Kernel`] and [`arch`], and moves into a structure of
+//! with, the running thread and whose time it uses, the timer) is named as such in [`kernel::Kernel`] and [`arch`], and moves into a structure of
 //! each CPU; the lock is taken at the entry and given back before ring 3, no code waits while it holds it, and it is the
 //! only one (beside the heap's, which is taken under it and never the other way round). A finer grain is for when
 //! measurements ask for it: the fast path touches a client, a server, a Reference, a Port and a Portset, in this order.
+//! What threads do at the same time as the kernel even with one CPU is changing lock words; that is checked in all
+//! orders ([`lock_word`]). The lock itself is the `spin` crate's.
 //!
 //! # What is bounded
 //!
@@ -40,9 +42,10 @@
 //! and need no memory. Linear are: withdrawing a Region in its Mappings, ranking a Space above another in the Spaces derived
 //! from it, taking a Port out of those of its Portset that have something.
 //!
-//! Chains of donors, clients and servers are followed for at most [`dispatch::LONGEST_CHAIN`] threads, where a thread waits, wakes or
+//! Chains of donors, clients, servers and owners of Mutexes are followed for at most [`dispatch::LONGEST_CHAIN`] threads, where a thread waits, wakes or
 //! loses the CPU and the chain has a donor; IPC's fast paths follow none. A wake-up takes time for each donor that slept for its sake,
-//! which slept because of as many other steps. Deadlines take logarithmic time ([`deadlines`]).
+//! which slept because of as many other steps. CPU time is charged to all Spaces above one, [`MAX_SPACE_DEPTH`](protocols::api::MAX_SPACE_DEPTH)
+//! at most; threads that were held for want of it are let go sixteen at a time. Deadlines take logarithmic time ([`deadlines`]).
 //!
 //! A thread that is stopped while it waits for a Mutex or in a Cond leaves the queue and makes its call again when it goes
 //! on; in a Cond its registers say from the start that it is about to lock.
@@ -51,14 +54,15 @@
 //!
 //! * A thread is in at most one queue; [`thread::Wait`] says which, or, for who waits for the CPU, [`dispatch::Queued`].
 //! * Whoever runs does so on time of the root or of a chain of donors that leads there, none of which has a cycle; a subtree that has
-//!   no time of the root's uses what it is given and no more ([`dispatch`]).
+//!   no time of the root's uses what it is given and no more, and one with a limit no more than that ([`dispatch`]).
 //! * What a thread has not done yet of a call on a connection is a call too, and stands in its registers ([`connection`]).
 //! * Links are generational identifiers: whoever follows one finds the object or nothing ([`objects`]).
 //! * What is linked through a grant ends with it; References are counted where they link to ([`references`]).
 //! * Nothing that users can write is believed: the lock word of a Mutex, which they change without the kernel, says who
-//!   owns the Mutex, and nothing else ([`lock_word`]).
+//!   owns the Mutex, and whom a thread donates to that waits for it, and nothing else ([`lock_word`]).
 //! * Tables read by the hardware hold nothing that the Mappings do not say ([`memory::hierarchy`]), but which pages were written ([`tracking`]).
-//! * Kernel memory in use is charged to some Space's account, and no subtree uses more than its root was given ([`account`]).
+//! * Kernel memory and objects in use are charged to some account, whether its Space still exists or not, and no subtree uses more than
+//!   its root was given ([`account`]).
 //! * `unsafe` stands in [`arch`] and [`arena`] only, but for the promise with which [`objects`] makes its arenas.
 #![cfg_attr(not(test), no_std)]
 #![deny(unsafe_code)]

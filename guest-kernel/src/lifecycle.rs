@@ -1,6 +1,6 @@
 //! Objects come and go: creation at an address, destruction with everything that hangs on an object.
 
-use crate::account::Account;
+use crate::account::Payer;
 use crate::arch::{View, heap};
 use crate::arena::{Arena, Id};
 use crate::calls::Stop;
@@ -16,7 +16,7 @@ use crate::references::Reference;
 use crate::space::Contents;
 use crate::thread::Thread;
 use protocols::address::{HostPhysical, PAGE_SIZE};
-use protocols::api::{ObjectType, Rights, SpaceKind, Status};
+use protocols::api::{ObjectType, Quotas, Rights, SpaceKind, Status};
 use protocols::exception::Misuse;
 
 /// What an object of each type costs its payer, in bytes: its slot, its place, and a Mapping's entry among those of its Space, which
@@ -37,7 +37,10 @@ const fn cost(kind: ObjectType) -> u64 {
 }
 
 // What a call allocates: slots, and the places of a frame.
-const _: () = assert!(Arena::<Space>::CHUNK_SIZE + (8 << 10) <= heap::RESERVE);
+const _: () = assert!(Arena::<Space>::CHUNK_SIZE + Arena::<Payer>::CHUNK_SIZE + (8 << 10) <= heap::RESERVE);
+
+/// What the cheapest objects cost.
+pub const LEAST_COST: u64 = cost(ObjectType::Cond);
 
 impl Kernel {
     /// Makes sure that the heap can serve what one call allocates.
@@ -63,20 +66,20 @@ impl Kernel {
         caller: Id<Space>,
         address: u64,
         kind: ObjectType,
-    ) -> Result<Result<HostPhysical, Status>, Stop> {
+    ) -> Result<Result<(HostPhysical, Id<Payer>), Status>, Stop> {
         let (memory, _) = self.object_memory(caller, address, Rights::WRITE | Rights::CREATE_OBJECT)?;
         if self.objects.at(memory).is_some() {
             return Err(Misuse::ObjectExists.into());
         }
-        let charged = self.objects.spaces.get_mut(caller).is_some_and(|space| space.account.charge(cost(kind)).is_ok());
-        if !charged {
-            return Ok(Err(Status::NoMemory));
-        }
+        let payer = match self.objects.charge_object(caller, cost(kind)) {
+            Ok(payer) => payer,
+            Err(status) => return Ok(Err(status)),
+        };
         if !self.prepare_heap() {
-            self.refund(caller, cost(kind));
+            self.objects.refund_object(payer, cost(kind));
             return Ok(Err(Status::NoMemory));
         }
-        Ok(Ok(memory))
+        Ok(Ok((memory, payer)))
     }
 
     /// Gives a Space's account bytes back.
@@ -87,14 +90,21 @@ impl Kernel {
     }
 
     /// Puts an object at its place.
-    pub fn place(&mut self, memory: HostPhysical, object: Object, payer: Id<Space>) {
+    fn place(&mut self, memory: HostPhysical, object: Object, payer: Id<Payer>) {
         self.objects.places.insert(memory.get(), Place { object, payer, charge: cost(object.kind()) });
+    }
+
+    /// Puts an object at its place that Space `payer` is given at the start, and charged for.
+    pub fn place_first(&mut self, memory: HostPhysical, object: Object, payer: Id<Space>) {
+        if let Ok(payer) = self.objects.charge_object(payer, cost(object.kind())) {
+            self.place(memory, object, payer);
+        }
     }
 
     /// Creates an object of any type but Space.
     pub fn create_object(&mut self, caller: Id<Space>, address: u64, kind: ObjectType) -> Result<Status, Stop> {
-        let memory = match self.claim_place(caller, address, kind)? {
-            Ok(memory) => memory,
+        let (memory, payer) = match self.claim_place(caller, address, kind)? {
+            Ok(claimed) => claimed,
             Err(status) => return Ok(status),
         };
         let objects = &mut self.objects;
@@ -114,29 +124,30 @@ impl Kernel {
                 Object::Thread(objects.threads.insert(Thread::new((caller, address), source)))
             }
         };
-        self.place(memory, object, caller);
+        self.place(memory, object, payer);
         Ok(Status::Ok)
     }
 
-    /// Creates a Space with an allowance of `frames`.
+    /// Creates a Space with these quotas.
     pub fn create_space(
         &mut self,
         caller: Id<Space>,
         address: u64,
         kind: SpaceKind,
-        frames: u64,
+        quotas: Quotas,
     ) -> Result<Status, Stop> {
-        let memory = match self.claim_place(caller, address, ObjectType::Space)? {
-            Ok(memory) => memory,
+        let (memory, payer) = match self.claim_place(caller, address, ObjectType::Space)? {
+            Ok(claimed) => claimed,
             Err(status) => return Ok(status),
         };
-        let allowance = frames.saturating_mul(PAGE_SIZE);
-        let charged = self.objects.spaces.get_mut(caller).is_some_and(|space| space.account.charge(allowance).is_ok());
-        if !charged {
-            self.refund(caller, cost(ObjectType::Space));
-            return Ok(Status::NoMemory);
-        }
-        let mut account = Account::new(allowance, Some(caller));
+        let allowance = quotas.frames.saturating_mul(PAGE_SIZE);
+        let mut account = match self.objects.open_account(caller, allowance, quotas.objects) {
+            Ok(account) => account,
+            Err(status) => {
+                self.objects.refund_object(payer, cost(ObjectType::Space));
+                return Ok(status);
+            }
+        };
         let contents = match kind {
             SpaceKind::Native => {
                 let mut memory = ChargedTables { frames: &mut self.frames, account: &mut account };
@@ -147,13 +158,29 @@ impl Kernel {
         match contents {
             Ok(contents) => {
                 let id = self.objects.spaces.insert(Space::new(contents, account));
-                self.place(memory, Object::Space(id), caller);
+                self.objects.settle_in(id);
+                self.set_share(id, quotas.cpu);
+                self.place(memory, Object::Space(id), payer);
                 Ok(Status::Ok)
             }
             Err(status) => {
-                self.refund(caller, allowance + cost(ObjectType::Space));
+                self.objects.close_account(account);
+                self.objects.refund_object(payer, cost(ObjectType::Space));
                 Ok(status)
             }
+        }
+    }
+
+    /// Limits the share of the CPU of a Space; 0 for no limit.
+    pub fn set_share(&mut self, space: Id<Space>, share: u64) {
+        let (length, now) = self.grant.period();
+        let payer = self.objects.payer_of(space);
+        if let Some((id, payer)) = payer.and_then(|id| Some((id, self.objects.payers.get(id)?)))
+            && payer.time.used().0 != share
+        {
+            self.dispatcher().account();
+            self.objects.set_share(id, share, now, length);
+            self.grant.attention = true;
         }
     }
 
@@ -181,7 +208,7 @@ impl Kernel {
         }
         if let Some(place) = self.objects.places.remove(memory.get()) {
             self.destroy(object);
-            self.refund(place.payer, place.charge);
+            self.objects.refund_object(place.payer, place.charge);
         }
         Ok(Some(Status::Ok))
     }
@@ -305,6 +332,7 @@ impl Kernel {
         self.collect_native(whole);
         while !self.end_grants_of(id) {}
         while self.end_tracking_paid_by(id) {}
+        self.dispatcher().account();
         let Some(space) = self.objects.spaces.remove(id) else { return };
         self.noting_spaces -= usize::from(space.notes_writes);
         self.objects.drop_kept(space.keeper.capability());
@@ -332,8 +360,6 @@ impl Kernel {
             Contents::Machine(machine) => self.destroy_machine(machine),
             Contents::Physical | Contents::Unbuilt => {}
         }
-        if let Some(parent) = account.parent() {
-            self.refund(parent, account.allowance());
-        }
+        self.objects.close_account(account);
     }
 }

@@ -278,9 +278,9 @@ impl Kernel {
             self.set_system_call_registers(registers);
         }
         if let Err(error) = monitor::run(number) {
-            log::warn!("thread {id:?} stopped: the monitor does not run its virtual CPU: {error:?}");
             if let Some(thread) = self.objects.threads.get_mut(id) {
                 thread.stopped = true;
+                log::warn!("{} stopped: the monitor does not run its virtual CPU: {error:?}", thread.label());
             }
             return self.unready(id);
         }
@@ -386,13 +386,13 @@ impl Kernel {
                 state.posted = if post == 0 { 0 } else { (POST | post) as u32 };
             }
         }
-        if !sensible {
-            log::warn!("thread {id:?} stopped: its keeper's reply makes no sense: {words:x?}");
-        }
         if sensible && actions & MachineReply::HALT != 0 && state.posted == 0 {
             thread.wait = Wait::Interrupt;
         }
         thread.stopped |= !sensible || actions & MachineReply::STOP != 0;
+        if !sensible {
+            log::warn!("{} stopped: its keeper's reply makes no sense: {words:x?}", thread.label());
+        }
         !thread.stopped && thread.wait == Wait::Nothing
     }
 

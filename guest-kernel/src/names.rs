@@ -62,8 +62,6 @@ mod tests {
     use super::*;
     use crate::objects::{Place, Port};
     use crate::references::Reference;
-    use crate::space::Contents;
-    use crate::{account::Account, memory::hierarchy::Space};
     use proptest::prelude::*;
     use protocols::address::HostPhysical;
 
@@ -119,7 +117,7 @@ mod tests {
         #[test]
         fn a_name_found_before_is_the_object_there_now(steps in prop::collection::vec(step(), 1..120)) {
             let mut objects = Objects::new(crate::memory::places::Places::on_host(1));
-            let payer = objects.spaces.insert(Space::new(Contents::Unbuilt, Account::new(0, None)));
+            let payer = objects.open_first_account(0, 0).payer().unwrap();
             let mut cache = NameCache::default();
             let mut shown: [Option<(u64, Rights)>; NAMES.len()] = [None; NAMES.len()];
             let mut epoch = 0;

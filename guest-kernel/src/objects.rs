@@ -3,7 +3,11 @@
 //! Links are identifiers. An identifier of a destroyed object matches nothing, so whoever follows a link finds either the
 //! object or nothing; nobody has to be told when an object goes.
 
+use crate::account::Payer;
 use crate::arena::{Arena, Id};
+use crate::deadlines::Deadlines;
+use crate::dispatch::Source;
+use crate::list::{self, Member};
 use crate::memory::hierarchy::{Mapping, Region, Space};
 use crate::memory::places::Places;
 use crate::references::{Capability, Grant, Reference};
@@ -18,6 +22,32 @@ pub struct Mutex {
     pub memory: HostPhysical,
     /// Threads that wait for it.
     pub waiters: Queue,
+    /// While threads wait: the thread that they wait for, as far as the kernel knows it. They donate to it, nothing else follows.
+    owner: Option<Id<Thread>>,
+    /// Its place among the Mutexes of that thread.
+    owned: list::Place<Self>,
+}
+
+impl Mutex {
+    /// A Mutex with its lock word at `memory`, for which nobody waits.
+    pub fn at(memory: HostPhysical) -> Self {
+        Self { memory, waiters: Queue::default(), owner: None, owned: list::Place::default() }
+    }
+
+    /// Whom those that wait for it donate to.
+    pub fn owner(&self) -> Option<Id<Thread>> {
+        self.owner
+    }
+}
+
+/// Of the list of the Mutexes that a thread owns and others wait for.
+impl Member for Mutex {
+    fn place(&mut self) -> &mut list::Place<Self> {
+        &mut self.owned
+    }
+    fn place_ref(&self) -> &list::Place<Self> {
+        &self.owned
+    }
 }
 
 /// A Cond: threads asleep.
@@ -124,8 +154,8 @@ impl Object {
 pub struct Place {
     /// The object.
     pub object: Object,
-    /// The Space whose allowance it was charged to.
-    pub payer: Id<Space>,
+    /// Who was charged for it.
+    pub payer: Id<Payer>,
     /// How many bytes.
     pub charge: u64,
 }
@@ -156,6 +186,12 @@ pub struct Objects {
     pub moves: u64,
     /// Grants.
     pub grants: Arena<Grant>,
+    /// Those that quotas were given to.
+    pub payers: Arena<Payer>,
+    /// How many of them have a limit of CPU time.
+    pub limits: u64,
+    /// When to look again whether those have time that had none left.
+    pub refills: Deadlines<Payer>,
     /// First of the Ports whose servers are to be told that there are no References any more.
     pub first_unreferenced: Option<Id<Port>>,
     /// Where they live.
@@ -181,6 +217,9 @@ impl Objects {
                 walks: 0,
                 moves: 0,
                 grants: Arena::new(),
+                payers: Arena::new(),
+                limits: 0,
+                refills: Deadlines::default(),
                 first_unreferenced: None,
                 places,
             }
@@ -196,6 +235,26 @@ impl Objects {
     #[inline(always)]
     pub fn naming_epoch(&self, space: &Space) -> u64 {
         space.epoch + self.moves
+    }
+
+    /// Says whom those that wait for a Mutex donate to.
+    pub fn set_mutex_owner(&mut self, id: Id<Mutex>, owner: Option<Id<Thread>>) {
+        let owner = owner.filter(|&owner| self.threads.get(owner).is_some());
+        let Some(mutex) = self.mutexes.get_mut(id).filter(|mutex| mutex.owner != owner) else { return };
+        let before = core::mem::replace(&mut mutex.owner, owner);
+        // The list of a thread that is gone is gone as well.
+        if let Some(before) = before.and_then(|before| self.threads.get_mut(before)) {
+            before.owned.remove(&mut self.mutexes, id);
+        }
+        if let Some(owner) = owner.and_then(|owner| self.threads.get_mut(owner)) {
+            owner.owned.add(&mut self.mutexes, id);
+        }
+    }
+
+    /// Whether the link from a thread to its scheduler's Port is not void.
+    pub fn has_scheduler(&self, thread: &Thread) -> bool {
+        matches!(thread.scheduling.source, Source::Scheduler(_))
+            && thread.scheduler_link.as_ref().is_none_or(|link| self.is_valid(link))
     }
 
     /// Whether the object still exists.
@@ -250,6 +309,11 @@ impl Queue {
         }
         assert_eq!(self.last, members.last().copied());
         members
+    }
+
+    /// The thread behind a member.
+    pub fn after(threads: &Arena<Thread>, id: Id<Thread>) -> Option<Id<Thread>> {
+        threads.get(id)?.link.next
     }
 
     /// Appends a thread that is in no queue.
@@ -337,7 +401,6 @@ impl Queue {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::dispatch::Source;
     use alloc::collections::VecDeque;
     use proptest::prelude::*;
 

@@ -145,12 +145,26 @@ impl Kernel {
     /// rest is left for the next time, so that it takes bounded time.
     #[inline]
     pub(crate) fn ask_for_time(&mut self) {
-        if self.dispatcher().is_asking() {
-            self.tell_schedulers();
+        if self.grant.attention {
+            self.attend();
         }
     }
 
     #[cold]
+    fn attend(&mut self) {
+        if self.are_limits() {
+            let limit = self.dispatcher().next_limit();
+            self.timer.program_by(limit);
+        }
+        self.tell_schedulers();
+        self.grant.attention = self.dispatcher().is_asking();
+    }
+
+    /// Whether anybody's time is limited, or was until now.
+    fn are_limits(&self) -> bool {
+        self.objects.limits != 0 || self.objects.refills.first(&self.objects.payers).is_some()
+    }
+
     fn tell_schedulers(&mut self) {
         for _ in 0..LONGEST_CHAIN {
             if !self.dispatcher().is_asking() {
@@ -184,7 +198,7 @@ impl Kernel {
     /// that has its turn as any other.
     pub fn pass_on(&mut self, id: Id<Thread>) {
         let on_root_time = self.objects.threads.get(id).is_some_and(|thread| thread.scheduling.source == Source::Root);
-        if self.current.is_none() && on_root_time && !self.grant.is_donated() {
+        if self.current.is_none() && on_root_time && !self.grant.is_donated() && self.objects.limits == 0 {
             self.hand_over(id);
         } else {
             self.make_ready(id);
@@ -242,6 +256,10 @@ impl Kernel {
     pub fn timer_fired(&mut self) {
         let now = cpu::time();
         self.timer.programmed = u64::MAX;
+        let limited = self.are_limits();
+        if limited {
+            self.dispatcher().look_at_limits();
+        }
         // Before anybody is woken: who is woken now interrupts the next thread's slice, not one that has ended.
         if now >= self.timer.slice_end && self.ready.first().is_some() {
             self.dispatcher().end_slice();
@@ -260,7 +278,11 @@ impl Kernel {
             self.timer.contested = false;
         }
         self.check_keepers(now);
+        if limited {
+            next = next.min(self.dispatcher().next_limit());
+        }
         self.timer.program_by(next.min(self.timer.keeper_check));
+        self.ask_for_time();
     }
 
     /// A time has come that a thread waited for at some time: ends its wait if it still waits for that.
@@ -275,7 +297,11 @@ impl Kernel {
         }
         match wait {
             Wait::Donation(_) => return self.end_donation(id, Status::TimedOut),
-            Wait::Mutex(_) | Wait::Cond(_) => return self.lock_timed_out(id),
+            Wait::Mutex(_) | Wait::Cond(_) => {
+                self.lock_timed_out(id);
+                // The owner may have run on its time.
+                return self.check_running();
+            }
             _ => {}
         }
         self.stop_waiting(id);

@@ -6,7 +6,7 @@ use crate::arena::Id;
 use crate::connection::Ends;
 use crate::deadlines::{self, Timed};
 use crate::dispatch::{Scheduling, Source};
-use crate::list::{self, Member};
+use crate::list::{self, List, Member};
 use crate::machine::VirtualCpu;
 use crate::memory::hierarchy::Space;
 use crate::native::{Native, PLAIN};
@@ -149,6 +149,21 @@ pub struct Thread {
     pub home: (Id<Space>, u64),
     /// The Mutex that it locks again when it wakes in a Cond.
     pub mutex: Option<Id<Mutex>>,
+    /// Mutexes for which others wait, which it owns.
+    pub owned: List<Mutex>,
+}
+
+/// A thread in the log: by the address at which it was created, where its nester looks it up, and where it is.
+#[derive(Clone, Copy, Debug)]
+pub struct Label {
+    address: u64,
+    rip: u64,
+}
+
+impl core::fmt::Display for Label {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        write!(f, "the thread created at {:#x}, at rip {:#x},", self.address, self.rip)
+    }
 }
 
 impl Timed for Thread {
@@ -222,6 +237,7 @@ impl Thread {
             fellows: list::Place::default(),
             home,
             mutex: None,
+            owned: List::default(),
         }
     }
 
@@ -230,6 +246,15 @@ impl Thread {
         self.space = Some(space);
         self.view = view;
         self.set_home(self.home);
+    }
+
+    /// How the log names it.
+    pub fn label(&self) -> Label {
+        let rip = match &self.virtual_cpu {
+            None => self.registers.rip,
+            Some(virtual_cpu) => virtual_cpu.state.get().rip,
+        };
+        Label { address: self.home.1, rip }
     }
 
     /// Says where it lies.
@@ -314,7 +339,7 @@ impl Thread {
 
     /// Its general registers, about to be the result of its call.
     #[inline]
-    fn returning(&mut self) -> &mut [u64; 16] {
+    pub fn returning(&mut self) -> &mut [u64; 16] {
         match &mut self.virtual_cpu {
             None => &mut self.registers.gpr,
             Some(virtual_cpu) => {

@@ -5,7 +5,7 @@ use protocols::libnest::{Reference, Result, SpaceKind};
 
 pub fn example() -> Result<()> {
     let (space, reference) = (Place::allocate()?, Reference::new()?);
-    space_create(space.address(), SpaceKind::Native, 16)?;
+    space_create(space.address(), SpaceKind::Native, 16.into())?;
     space_reference(space.address(), reference.address())?;
     assert_eq!(reference.check()?, Some(ObjectType::Space));
     space_destroy(space.address())

@@ -48,7 +48,7 @@
 //!
 //! | operation | effect |
 //! |---|---|
-//! | `create` | a new object, charged to the allowance of the caller's Space |
+//! | `create` | a new object, charged to the [quotas](Quotas) of the caller's Space |
 //! | `destroy` | the object is gone, References to it link to nothing; whoever paid for it gets the charge back. Where much hangs on it (waiters, Mappings), others run in between and the call is made again: it may be found half done |
 //! | `move` | the object lives at the new place and nowhere else; links to it and who pays for it stay as they are |
 //! | `reference` | a Reference links to the object |
@@ -74,7 +74,7 @@
 //!
 //! A link whose target was destroyed or whose grant was revoked is *void*: calls that need its target end with `InvalidDestination`.
 //! It can be copied as any other. A call that was sent before goes on to its reply. What a revoked Reference had been used for ends as well, if it gives
-//! access: Mappings of a Region show nothing any more, a keeper Port is none any more. A Space that a Mapping appears in, a Thread runs in or
+//! access: Mappings of a Region show nothing any more, a keeper Port is none any more, nor is a scheduler's. A Space that a Mapping appears in, a Thread runs in or
 //! a Region exports, and the Portset of a Port, stay as they are: those links are made once.
 //!
 //! The kernel counts the References that link to each Port. A server can have it [tell](MessageKind::NoReferences) when
@@ -302,7 +302,7 @@ pub use message::{MessageKind, WITH_REFERENCE};
 pub use mutex::MutexState;
 pub use reference::{MAX_GRANT_DEPTH, ReferenceRights};
 pub use region::RegionState;
-pub use space::{SpaceKind, SpaceState};
+pub use space::{MAX_SPACE_DEPTH, Quotas, SpaceKind, SpaceState};
 pub use status::Status;
 pub use thread::{Run, Sensitivity};
 pub use tracking::DirtyRange;

@@ -52,14 +52,15 @@ macro_rules! create {
              | `rdi` | where: a multiple of [`OBJECT_SIZE`](crate::api::OBJECT_SIZE) | write, create objects |\n\n\
              # Results\n\n\
              * [`Ok`](Status::Ok)\n\
-             * [`NoMemory`](Status::NoMemory): the allowance of the caller's Space does not suffice, or the kernel has no memory left; \
-             nothing was created\n\n\
+             * [`NoMemory`](Status::NoMemory): the kernel memory of the caller's Space does not suffice, or the kernel has no memory left; \
+             nothing was created\n\
+             * [`NoObjects`](Status::NoObjects): the caller's Space has as many objects as it may; nothing was created\n\n\
              # Misuse\n\n\
              [`NotAligned`](Misuse::NotAligned), [`NoRight`](Misuse::NoRight), \
              [`ObjectExists`](Misuse::ObjectExists): there is an object of any type already.\n\n\
              # Effects\n\n",
             $effects,
-            " It is charged to the allowance of the caller's Space, for as long as it exists and wherever it is moved.\n\n",
+            " It is charged to the [quotas](crate::api::Quotas) of the caller's Space, for as long as it exists and wherever it is moved.\n\n",
             never_waits!(),
             "# Cost\n\nConstant.\n\n"
         )

@@ -7,10 +7,14 @@
 //! scheduler can be the client of another.
 //!
 //! **What a donation is.** The donor waits; the target runs on its time. Whatever the target waits for runs on that time too: the server
-//! that works on its call, its keeper while it handles its exception, its own target if it is a scheduler. Such a chain ends where a thread
-//! runs. It loses the CPU as a whole when the time of any link is over: the earliest of all deadlines counts, so that a subtree uses at most what its
+//! that works on its call, its keeper while it handles its exception, the owner of the Mutex that it waits for, its own target if it is a
+//! scheduler. Such a chain ends where a thread runs. It loses the CPU as a whole when the time of any link is over: the earliest of all deadlines counts, so that a subtree uses at most what its
 //! parent gave it. It cannot get more by other ways: a thread made by one without time from the root has *donated* time only, until it
 //! gets a scheduler; and a reply to a thread without root time hands no root time to it.
+//!
+//! **Waiting donates.** Threads with time from the root donate as well while they wait in these ways: a server without time of its own runs
+//! for them, and so does the owner of a Mutex, until it unlocks, in the slice of who waits at first. So no thread waits for one that
+//! never has its turn.
 //!
 //! **What a scheduler hears.** When a client could run and nobody donates to it, it is queued at the scheduler's Port, once, however often it sleeps and
 //! wakes; receiving the [`Wakeup`](crate::api::MessageKind::Wakeup) takes it off the queue. From then on the scheduler is expected to know that it

@@ -248,8 +248,18 @@ extern "C" fn system_call(registers: &mut Registers) -> ! {
         drop(kernel);
         resume.leave()
     }
-    if kernel.calls_for_state() {
-        state_call(kernel)
+    let number = kernel.number_of_call().map_or(0, apart);
+    if number == Call::ThreadSchedule as u64 {
+        schedule_call(kernel)
+    }
+    if number == Call::ThreadGetState as u64 {
+        get_state_call(kernel)
+    }
+    if number == Call::ThreadSetState as u64 {
+        set_state_call(kernel)
+    }
+    if number == Call::IpcSend as u64 {
+        send_call(kernel)
     }
     general_system_call(&mut kernel)
 }
@@ -273,10 +283,49 @@ pub fn leave(kernel: &mut Kernel, resume: Resume) -> ! {
     resume.leave()
 }
 
-/// `thread_get_state` or `thread_set_state`.
+/// `number`, as something that the compiler knows nothing of. It would make one jump table of all tests before and after, which takes
+/// the calls that are tested first longer.
+#[inline(always)]
+fn apart(mut number: u64) -> u64 {
+    // SAFETY: there are no instructions.
+    unsafe { asm!("/* {} */", inout(reg) number, options(pure, nomem, nostack, preserves_flags)) };
+    number
+}
+
+/// `ipc_send`.
 #[inline(never)]
-fn state_call(mut kernel: lock::Locked) -> ! {
-    if let Some(resume) = kernel.fast_state() {
+fn send_call(mut kernel: lock::Locked) -> ! {
+    if let Some(resume) = kernel.fast_send() {
+        drop(kernel);
+        resume.leave()
+    }
+    general_system_call(&mut kernel)
+}
+
+/// `thread_schedule`.
+#[inline(never)]
+fn schedule_call(mut kernel: lock::Locked) -> ! {
+    if let Some(resume) = kernel.fast_schedule() {
+        drop(kernel);
+        resume.leave()
+    }
+    general_system_call(&mut kernel)
+}
+
+/// `thread_get_state`.
+#[inline(never)]
+fn get_state_call(mut kernel: lock::Locked) -> ! {
+    if let Some(resume) = kernel.fast_get_state() {
+        drop(kernel);
+        resume.leave()
+    }
+    general_system_call(&mut kernel)
+}
+
+/// `thread_set_state`.
+#[inline(never)]
+fn set_state_call(mut kernel: lock::Locked) -> ! {
+    if let Some(resume) = kernel.fast_set_state() {
         drop(kernel);
         resume.leave()
     }

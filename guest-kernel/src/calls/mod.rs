@@ -26,7 +26,7 @@ use crate::arena::Id;
 use crate::fault::Unresolved;
 use crate::kernel::Kernel;
 use crate::thread::Thread;
-use protocols::api::{Call, ObjectType, ReferenceRights, Rights, SpaceKind, Status};
+use protocols::api::{Call, ObjectType, Quotas, ReferenceRights, Rights, SpaceKind, Status};
 use protocols::exception::Misuse;
 use protocols::native_thread::Exceptions;
 use protocols::virtual_cpu::register::{R8, R9, R10, RAX, RDI, RDX, RSI};
@@ -137,7 +137,10 @@ impl Kernel {
             Call::ThreadCreate => self.create_object(caller, a, ObjectType::Thread),
             Call::SpaceCreate => {
                 let kind = SpaceKind::try_read_from_bytes(b.as_bytes()).map_err(|_| Misuse::BadArgument)?;
-                self.create_space(caller, a, kind, c)
+                if e > Quotas::WHOLE_CPU {
+                    return Err(Misuse::BadArgument.into());
+                }
+                self.create_space(caller, a, kind, Quotas { frames: c, objects: d, cpu: e })
             }
             Call::MappingDestroy => return self.destroy_at(id, caller, a, ObjectType::Mapping),
             Call::RegionDestroy => return self.destroy_at(id, caller, a, ObjectType::Region),
@@ -167,6 +170,7 @@ impl Kernel {
             Call::PortSetState => self.set_port(caller, a, b, c, d),
             Call::SpaceGetState => self.get_space(id, caller, [a, b, c]),
             Call::SpaceSetState => self.set_space(caller, a, b, c),
+            Call::SpaceSetQuotas => self.set_quotas(caller, [a, b, c, d]),
             Call::SpaceSetPolicy => self.set_space_policy(caller, a, b, c, d),
             Call::ThreadGetState => self.get_thread(id, caller, [a, b, c, d, e]),
             Call::ThreadSetState => self.set_thread(id, caller, [a, b, c, d, e, f]),

@@ -6,7 +6,7 @@ use crate::arena::Id;
 use crate::kernel::Kernel;
 use crate::lock_word::{self, Attempt};
 use crate::memory::hierarchy::Space;
-use crate::objects::{Mutex, Object, Queue};
+use crate::objects::{Mutex, Object, Objects};
 use crate::thread::{Thread, Wait};
 use core::sync::atomic::AtomicU64;
 use protocols::address::HostPhysical;
@@ -24,7 +24,7 @@ fn word(mutex: &Mutex) -> Option<&'static AtomicU64> {
 impl Mutex {
     /// A free Mutex with its lock word at `memory`.
     pub fn new(memory: HostPhysical) -> Self {
-        let mutex = Self { memory, waiters: Queue::default() };
+        let mutex = Self::at(memory);
         if let Some(word) = word(&mutex) {
             lock_word::pass_on(word, 0, false);
         }
@@ -74,7 +74,10 @@ impl Kernel {
                 lock_word::settle(word, others_wait);
                 return Ok(Some(Status::TimedOut));
             }
-            Attempt::Held => self.wait_for_mutex(id, mutex, deadline),
+            Attempt::Held => {
+                self.note_owner(caller, mutex, owner(Word::load(word)));
+                self.wait_for_mutex(id, mutex, deadline);
+            }
         }
         Ok(None)
     }
@@ -99,7 +102,12 @@ impl Kernel {
         if !self.owns(mutex, own) {
             return Err(Misuse::NotOwner.into());
         }
+        // The caller's own result must stand in its registers before somebody else may run.
+        if let Some(thread) = self.objects.threads.get_mut(id) {
+            thread.finish(Status::Ok as u64);
+        }
         self.pass_mutex_on(mutex);
+        self.check_running();
         Ok(Status::Ok)
     }
 
@@ -127,17 +135,43 @@ impl Kernel {
                 if let Some((word, others_wait)) = self.lock_word(mutex) {
                     lock_word::pass_on(word, owner, others_wait);
                 }
+                self.objects.set_mutex_owner(mutex, None);
+                self.note_owner(caller, mutex, owner);
             }
         }
+        self.check_running();
         Ok(Status::Ok)
     }
 
-    /// Lets a thread wait for a Mutex whose word says that threads wait.
+    /// Finds the owner of a Mutex, to whom those that wait donate. Its word, which users write, is believed for
+    /// nothing else: what it names must be a Thread that the caller can name as well, and could donate to by `thread_schedule`, and
+    /// that knows itself by this address.
+    fn note_owner(&mut self, caller: Id<Space>, mutex: Id<Mutex>, address: u64) {
+        let known = self.objects.mutexes.get(mutex).and_then(Mutex::owner);
+        let is_named = |objects: &Objects, id| {
+            objects.threads.get(id).and_then(Thread::own_address).is_some_and(|own| own == address)
+        };
+        if known.is_some_and(|known| is_named(&self.objects, known)) {
+            return;
+        }
+        let found = self.thread_at(caller, address, Rights::READ).ok();
+        let found = found.filter(|&found| is_named(&self.objects, found));
+        self.objects.set_mutex_owner(mutex, found);
+    }
+
+    /// Lets a thread wait for a Mutex whose word says that threads wait. Its owner has the time that the thread would have.
     pub(super) fn wait_for_mutex(&mut self, id: Id<Thread>, mutex_id: Id<Mutex>, deadline: u64) {
         let objects = &mut self.objects;
         let Some(mutex) = objects.mutexes.get_mut(mutex_id) else { return };
         mutex.waiters.push_back(&mut objects.threads, id);
+        let runs = self.current == Some(id);
         self.fall_asleep(id, Wait::Mutex(mutex_id), deadline);
+        if runs {
+            self.dispatcher().donate_to(id);
+        } else {
+            self.dispatcher().go_on(id);
+        }
+        self.dispatched();
     }
 
     /// Notes what a thread waits for, until when, and takes it off the CPU.
@@ -160,6 +194,7 @@ impl Kernel {
             let Some(word) = word(mutex) else { return };
             let next = mutex.waiters.pop_front(&mut objects.threads);
             let others_wait = mutex.waiters.first().is_some();
+            objects.set_mutex_owner(id, next.filter(|_| others_wait));
             let Some((next_id, next)) = next.and_then(|next| Some((next, objects.threads.get_mut(next)?))) else {
                 return lock_word::pass_on(word, 0, others_wait);
             };
@@ -202,11 +237,14 @@ impl Kernel {
     }
 
     /// Takes a thread out of those that wait for a Mutex.
-    pub(super) fn leave_mutex(&mut self, id: Id<Thread>, mutex: Id<Mutex>) {
-        if let Some(mutex) = self.objects.mutexes.get_mut(mutex) {
+    pub(super) fn leave_mutex(&mut self, id: Id<Thread>, mutex_id: Id<Mutex>) {
+        if let Some(mutex) = self.objects.mutexes.get_mut(mutex_id) {
             mutex.waiters.remove(&mut self.objects.threads, id);
+            if mutex.waiters.first().is_none() {
+                self.objects.set_mutex_owner(mutex_id, None);
+            }
         }
-        if let Some((word, others_wait)) = self.lock_word(mutex) {
+        if let Some((word, others_wait)) = self.lock_word(mutex_id) {
             lock_word::settle(word, others_wait);
         }
         if let Some(thread) = self.objects.threads.get(id) {
@@ -228,10 +266,13 @@ impl Kernel {
 
     /// Destroys a Mutex.
     pub fn destroy_mutex(&mut self, id: Id<Mutex>) {
+        self.objects.set_mutex_owner(id, None);
         while self.turn_away_from_mutex(id) {}
         let Some(mutex) = self.objects.mutexes.remove(id) else { return };
         if let Some(word) = word(&mutex) {
             lock_word::settle(word, false);
         }
+        // Its owner may have run on the time of those that waited.
+        self.check_running();
     }
 }

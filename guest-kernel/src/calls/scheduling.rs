@@ -89,8 +89,8 @@ impl Kernel {
         let (scheduling, link) = (thread.scheduling, thread.scheduler_link);
         let source = match scheduling.source {
             Source::Root => TimeSource::Root,
-            Source::Scheduler(_) => TimeSource::Scheduler,
-            Source::Donated => TimeSource::Donated,
+            Source::Scheduler(_) if self.objects.has_scheduler(thread) => TimeSource::Scheduler,
+            Source::Scheduler(_) | Source::Donated => TimeSource::Donated,
         };
         self.point(reference, link);
         self.set_result(id, RDI, source as u64)?;

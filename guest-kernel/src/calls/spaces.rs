@@ -1,13 +1,14 @@
 //! Calls on Spaces.
 
 use super::Done;
+use crate::account::{NewQuotas, Payer};
 use crate::arena::Id;
 use crate::kernel::Kernel;
 use crate::memory::hierarchy::Space;
 use crate::space::Contents;
 use crate::thread::Thread;
 use protocols::address::PAGE_SIZE;
-use protocols::api::{ObjectType, ReferenceRights, Rights, SpaceKind, SpaceState, Status};
+use protocols::api::{ObjectType, Quotas, ReferenceRights, Rights, SpaceKind, SpaceState, Status};
 use protocols::exception::Misuse;
 use protocols::policy::{Controls, CpuidEntry, Kind, MAX_CPUID_ENTRIES, MsrEntry};
 use protocols::virtual_cpu::register::RDX;
@@ -21,12 +22,17 @@ impl Kernel {
         [address, state, keeper]: [u64; 3],
     ) -> Done {
         let id = self.space_at(caller, address, Rights::READ)?;
+        self.dispatcher().account();
         let reference = self.optional_reference(caller, keeper)?;
         let Some(space) = self.objects.spaces.get(id) else { return Ok(Status::NotFound) };
         let (keeper, patience) = (space.keeper.capability(), space.patience);
         let kind = if matches!(space.contents, Contents::Machine(_)) { SpaceKind::Machine } else { SpaceKind::Native };
         let (allowance, used) = space.account.frames();
-        let value = SpaceState { kind: kind as u64, allowance, used };
+        let payer = space.account.payer().and_then(|payer| self.objects.payers.get(payer));
+        let (objects, objects_used) = payer.map_or((0, 0), Payer::objects);
+        let (cpu, time, time_below) = payer.map_or((0, 0, 0), |payer| payer.time.used());
+        let kind = kind as u64;
+        let value = SpaceState { kind, allowance, used, objects, objects_used, cpu, time, time_below };
         if state != 0 {
             self.write(caller, state, value.as_bytes())?;
         }
@@ -42,6 +48,26 @@ impl Kernel {
             space.patience = patience;
         }
         Ok(Status::Ok)
+    }
+
+    /// `space_set_quotas`.
+    pub(super) fn set_quotas(&mut self, caller: Id<Space>, [address, frames, objects, cpu]: [u64; 4]) -> Done {
+        let space = self.space_at(caller, address, Rights::WRITE)?;
+        if !self.objects.is_above(caller, space) {
+            return Err(Misuse::NoRight.into());
+        }
+        let given = |quota: u64| Some(quota).filter(|&quota| quota != Quotas::UNCHANGED);
+        if given(cpu).is_some_and(|cpu| cpu > Quotas::WHOLE_CPU) {
+            return Err(Misuse::BadArgument.into());
+        }
+        let memory = given(frames).map(|frames| frames.saturating_mul(PAGE_SIZE));
+        Ok(match self.objects.set_quotas(space, NewQuotas { memory, objects: given(objects) }) {
+            Ok(()) => {
+                given(cpu).into_iter().for_each(|share| self.set_share(space, share));
+                Status::Ok
+            }
+            Err(status) => status,
+        })
     }
 
     pub(super) fn set_space_policy(

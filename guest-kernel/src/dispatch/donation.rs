@@ -68,8 +68,12 @@ impl Dispatcher<'_> {
 
     /// Gives the CPU to the end of the chain that begins with `id`, on the time of `outer`.
     pub(super) fn follow(&mut self, id: Id<Thread>, outer: Option<Id<Thread>>) {
-        let (mut at, mut innermost) = (id, outer);
+        let (mut at, mut innermost, mut locks) = (id, outer, false);
         for _ in 0..LONGEST_CHAIN {
+            // Who waits for a Mutex may wait for its own donor: nobody runs then.
+            if locks && self.is_donor_above(innermost, at) {
+                break;
+            }
             let Some(thread) = self.objects.threads.get_mut(at) else { break };
             if thread.stopped || thread.space.is_none() {
                 break;
@@ -87,7 +91,8 @@ impl Dispatcher<'_> {
                 }
                 _ => {
                     thread.attach();
-                    match thread.works_for_it() {
+                    locks |= matches!(thread.wait, Wait::Mutex(_));
+                    match self.worker_of(at) {
                         Some(server) => at = server,
                         None => break,
                     }
@@ -194,7 +199,7 @@ impl Dispatcher<'_> {
             if thread.can_run() {
                 return self.provide(at, false, told);
             }
-            match thread.works_for_it() {
+            match self.worker_of(at) {
                 Some(server) => at = server,
                 None => return,
             }
@@ -252,7 +257,7 @@ impl Dispatcher<'_> {
                 return true;
             }
             let Some(thread) = self.thread(at) else { return false };
-            match (thread.wait, thread.works_for_it()) {
+            match (thread.wait, self.worker_of(at)) {
                 (Wait::Donation(next), _) | (_, Some(next)) => at = next,
                 _ => return false,
             }
@@ -266,7 +271,7 @@ impl Dispatcher<'_> {
         for _ in 0..LONGEST_CHAIN {
             let Some(thread) = self.threads().get_mut(at) else { return };
             thread.detach();
-            match thread.works_for_it() {
+            match self.worker_of(at) {
                 Some(server) => at = server,
                 None => return,
             }

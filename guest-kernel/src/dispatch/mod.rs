@@ -11,13 +11,17 @@
 //! works on its call, a keeper, a scheduler's own target. So the threads that run on one piece of time form a chain, from one that
 //! has time from the root down to the one that runs.
 //!
+//! Who waits for a Mutex has its owner work for it, as who waits for a reply has the server: the kernel notes the owner that the lock word
+//! names when a thread begins to wait ([`Mutex::owner`]). So all that a thread works for, directly or not, form a tree, since each
+//! waits for one thing; whoever of them has time lets it run.
+//!
 //! The [`Grant`] is the innermost donor of the chain that runs. When the running thread can go on no more, the chain is
 //! [followed](Dispatcher::resume) again from there: it may end elsewhere now. Where nobody at its end can run, the donor
 //! is told, or, if it does not want to be told, does not run either, and so on outwards.
 //!
 //! # Invariants
 //!
-//! * A chain has no cycle: [`Dispatcher::donate`] refuses it. A cycle of calls runs nobody.
+//! * A chain has no cycle: [`Dispatcher::donate`] refuses it. A cycle of calls, or of threads that lock Mutexes in different order, runs nobody.
 //! * Who loses the CPU while it could go on is in the queue of its source, or its scheduler has been told, or its donor covers it.
 //! * A thread that does not have its time from the root runs on root time only while somebody who does waits for it. So a
 //!   client that waits outside the running chain is [`Wait::Late`], for which IPC hands no CPU over.
@@ -25,13 +29,19 @@
 
 mod donation;
 mod quick;
+mod time;
 
+use crate::account::Payer;
 use crate::arena::{Arena, Id};
-use crate::objects::{Objects, Port, Portset, Queue};
+use crate::list::List;
+use crate::objects::{Mutex, Objects, Port, Portset, Queue};
 use crate::thread::{Thread, Wait};
 use protocols::api::{MessageKind, Sensitivity, Status};
 
-/// Most links from thread to thread that a chain is followed. What is longer does not run.
+pub use time::Time;
+
+/// Most links from thread to thread that a chain is followed, and most threads that are looked at as possible clients. What is longer
+/// does not run.
 pub const LONGEST_CHAIN: usize = 128;
 
 /// Where a thread has its CPU time from while nobody donates it any.
@@ -56,6 +66,8 @@ pub enum Queued {
     Asking(Id<Port>, u64),
     /// The clients of the Port, to be received with the word.
     AtPort(Id<Port>, u64),
+    /// Those that wait for the payer to have time from the root again.
+    Held(Id<Payer>),
 }
 
 /// A thread's part in scheduling.
@@ -111,12 +123,26 @@ pub struct Grant {
     clock: fn() -> u64,
     /// Threads that are about to ask for time.
     asking: Queue,
+    /// Whose time is used.
+    payer: Option<Id<Payer>>,
+    /// Up to when.
+    accounted: u64,
+    /// Ticks in a period in which time is limited.
+    period: u64,
+    /// Somebody asks, or the timer is to be set for a limit.
+    pub attention: bool,
 }
 
 impl Grant {
-    /// Time of the root, measured by `clock`.
-    pub fn new(clock: fn() -> u64) -> Self {
-        Self { donor: None, since: 0, clock, asking: Queue::default() }
+    /// Time of the root, measured by `clock`, limited in periods of so many ticks.
+    pub fn new(clock: fn() -> u64, period: u64) -> Self {
+        let (payer, accounted, attention) = (None, 0, false);
+        Self { donor: None, since: 0, clock, asking: Queue::default(), payer, accounted, period, attention }
+    }
+
+    /// The ticks in a period, and what the clock shows.
+    pub fn period(&self) -> (u64, u64) {
+        (self.period, (self.clock)())
     }
 
     /// Threads that are about to ask for time.
@@ -150,6 +176,10 @@ type Told = (Id<Portset>, Id<Thread>);
 #[derive(Default)]
 struct Support {
     root: bool,
+    /// Who has that time, and who pays for it: the outermost who can.
+    pays: Option<(Id<Thread>, Option<Id<Payer>>)>,
+    /// Who could not.
+    exhausted: Option<Id<Payer>>,
     /// Whose scheduler could be asked, and where.
     asks: Option<(Id<Thread>, Id<Port>)>,
 }
@@ -217,10 +247,59 @@ impl Dispatcher<'_> {
         self.objects.threads.get(id)
     }
 
+    /// Who works for a thread that waits: on its call or exception, or as the owner of the Mutex that it waits for.
+    fn worker_of(&self, id: Id<Thread>) -> Option<Id<Thread>> {
+        let thread = self.thread(id)?;
+        match thread.wait {
+            Wait::Mutex(mutex) => self.objects.mutexes.get(mutex)?.owner(),
+            _ => thread.works_for_it(),
+        }
+    }
+
     /// The thread whose call or exception `id` works on.
     fn client_of(&self, id: Id<Thread>) -> Option<Id<Thread>> {
         let client = self.thread(id)?.client?;
         (self.thread(client)?.works_for_it() == Some(id)).then_some(client)
+    }
+
+    /// The first that waits for a Mutex, from `mutex` on in the list of its owner.
+    fn first_waiter(&self, mutex: Option<Id<Mutex>>) -> Option<Id<Thread>> {
+        let mutexes = &self.objects.mutexes;
+        let mut list = core::iter::successors(mutex, |&id| List::after(mutexes, id)).take(LONGEST_CHAIN);
+        list.find_map(|id| mutexes.get(id)?.waiters.first())
+    }
+
+    /// The first thread that `id` works for.
+    fn first_below(&self, id: Id<Thread>) -> Option<Id<Thread>> {
+        self.client_of(id).or_else(|| self.first_waiter(self.thread(id)?.owned.first()))
+    }
+
+    /// The next thread that the same thread works for.
+    fn next_beside(&self, id: Id<Thread>) -> Option<Id<Thread>> {
+        match self.thread(id)?.wait {
+            Wait::Mutex(mutex) => Queue::after(&self.objects.threads, id)
+                .or_else(|| self.first_waiter(List::after(&self.objects.mutexes, mutex))),
+            _ => self.first_waiter(self.thread(self.worker_of(id)?)?.owned.first()),
+        }
+    }
+
+    /// All that a thread works for form a tree. The one to look at after `at` in the tree of `root`; if not `down`, not one of those
+    /// that `at` works for. Who walks looks at no more than [`LONGEST_CHAIN`].
+    fn next_client(&self, root: Id<Thread>, at: Id<Thread>, down: bool) -> Option<Id<Thread>> {
+        if let Some(first) = self.first_below(at).filter(|_| down) {
+            return Some(first);
+        }
+        let mut at = at;
+        for _ in 0..LONGEST_CHAIN {
+            if at == root {
+                return None;
+            }
+            if let Some(next) = self.next_beside(at) {
+                return Some(next);
+            }
+            at = self.worker_of(at)?;
+        }
+        None
     }
 
     /// Who donates to `id`.
@@ -235,22 +314,32 @@ impl Dispatcher<'_> {
 
     /// The donors of the running chain, from the innermost outwards.
     fn is_active(&self, id: Id<Thread>) -> bool {
-        let chain = core::iter::successors(self.grant.donor, |&donor| self.outer(donor));
+        self.is_donor_above(self.grant.donor, id)
+    }
+
+    /// Whether `id` is among the donors of a chain, from `innermost` outwards.
+    fn is_donor_above(&self, innermost: Option<Id<Thread>>, id: Id<Thread>) -> bool {
+        let chain = core::iter::successors(innermost, |&donor| self.outer(donor));
         chain.take(LONGEST_CHAIN).any(|donor| donor == id)
     }
 
     fn support(&self, id: Id<Thread>) -> Support {
         let mut support = Support::default();
-        let workers = core::iter::successors(Some(id), |&id| self.client_of(id));
+        let workers = core::iter::successors(Some(id), |&at| self.next_client(id, at, true));
         for id in workers.take(LONGEST_CHAIN) {
             let Some(thread) = self.thread(id) else { break };
             match thread.scheduling.source {
-                Source::Root => support.root = true,
-                Source::Scheduler(port) if support.asks.is_none() => support.asks = Some((id, port)),
+                Source::Root => match self.exhausted(id) {
+                    None => {
+                        support.root = true;
+                        support.pays = Some((id, self.payer(id)));
+                    }
+                    exhausted => support.exhausted = support.exhausted.or(exhausted),
+                },
+                Source::Scheduler(port) if support.asks.is_none() && self.objects.has_scheduler(thread) => {
+                    support.asks = Some((id, port));
+                }
                 Source::Scheduler(_) | Source::Donated => {}
-            }
-            if support.root {
-                break;
             }
         }
         support
@@ -263,6 +352,7 @@ impl Dispatcher<'_> {
             Queued::No => {}
             Queued::Ready => self.ready.remove(&mut self.objects.threads, id),
             Queued::Asking(..) => self.grant.asking.remove(&mut self.objects.threads, id),
+            Queued::Held(payer) => self.release(id, payer),
             Queued::AtPort(port, _) => {
                 if let Some(port) = self.objects.ports.get_mut(port) {
                     port.clients.remove(&mut self.objects.threads, id);
@@ -293,10 +383,16 @@ impl Dispatcher<'_> {
     fn provide(&mut self, id: Id<Thread>, front: bool, told: Option<Told>) {
         let Some(thread) = self.objects.threads.get(id) else { return };
         let scheduling = &thread.scheduling;
-        if !thread.can_run() || scheduling.queued != Queued::No || *self.current == Some(id) {
+        if !thread.can_run() || !matches!(scheduling.queued, Queued::No | Queued::Held(_)) || *self.current == Some(id)
+        {
             return;
         }
-        if scheduling.source == Source::Root && scheduling.donor.is_none() && self.grant.donor.is_none() {
+        if scheduling.source == Source::Root
+            && scheduling.donor.is_none()
+            && self.grant.donor.is_none()
+            && self.objects.limits == 0
+            && scheduling.queued == Queued::No
+        {
             return self.enqueue(id, front);
         }
         self.provide_by_all(id, front, told);
@@ -309,7 +405,10 @@ impl Dispatcher<'_> {
         while let Some(id) = next {
             let queued = self.thread(id).filter(|thread| thread.can_run()).map(|thread| thread.scheduling.queued);
             if let Some(queued) = queued.filter(|_| *self.current != Some(id) && !self.is_active(id)) {
-                if queued == Queued::No {
+                if let Queued::Held(_) = queued {
+                    self.unqueue(id);
+                }
+                if let Queued::No | Queued::Held(_) = queued {
                     self.provide_one(id, front, told);
                 }
                 self.revive_donors(id, &mut revived);
@@ -322,6 +421,8 @@ impl Dispatcher<'_> {
         let support = self.support(id);
         if support.root {
             self.enqueue(id, front);
+        } else if let Some(payer) = support.exhausted {
+            self.hold(id, payer);
         } else if let Some((owner, port)) = support.asks {
             // Its scheduler knows if it has just been told, or donates itself; a donation of somebody else's may never have the CPU.
             let knows = self.objects.ports.get(port).and_then(|port| port.portset).is_some_and(|portset| {
@@ -338,16 +439,15 @@ impl Dispatcher<'_> {
     fn revive_donors(&mut self, id: Id<Thread>, revived: &mut Queue) {
         let mut at = id;
         for _ in 0..LONGEST_CHAIN {
-            if self.thread(at).is_none_or(|thread| thread.stopped) {
-                return;
-            }
-            if let Some(donor) = self.donor_of(at)
+            let goes_on = self.thread(at).is_some_and(|thread| !thread.stopped);
+            if goes_on
+                && let Some(donor) = self.donor_of(at)
                 && let Some(thread) = self.objects.threads.get_mut(donor)
                 && core::mem::take(&mut thread.scheduling.dormant)
             {
                 revived.push_back(&mut self.objects.threads, donor);
             }
-            match self.client_of(at) {
+            match self.next_client(id, at, goes_on) {
                 Some(client) => at = client,
                 None => return,
             }
@@ -359,6 +459,7 @@ impl Dispatcher<'_> {
         if let Some(thread) = self.objects.threads.get_mut(id) {
             thread.scheduling.queued = Queued::Asking(port, value);
             self.grant.asking.push_back(&mut self.objects.threads, id);
+            self.grant.attention = true;
         }
     }
 
@@ -428,16 +529,16 @@ impl Dispatcher<'_> {
     /// no time from the root.
     #[inline]
     fn detach_clients(&mut self, id: Id<Thread>, root_stays: bool) {
-        let mut at = id;
+        let (mut at, mut down) = (id, true);
         for _ in 0..LONGEST_CHAIN {
-            let Some(client) = self.client_of(at) else { return };
-            if let Some(client) = self.threads().get_mut(client) {
-                if root_stays && client.scheduling.source == Source::Root {
-                    return;
+            let Some(client_id) = self.next_client(id, at, down) else { return };
+            if let Some(client) = self.threads().get_mut(client_id) {
+                down = !(root_stays && client.scheduling.source == Source::Root);
+                if down {
+                    client.detach();
                 }
-                client.detach();
             }
-            at = client;
+            at = client_id;
         }
     }
 
@@ -445,7 +546,7 @@ impl Dispatcher<'_> {
     pub fn go_on(&mut self, id: Id<Thread>) {
         let mut at = id;
         for _ in 0..LONGEST_CHAIN {
-            match self.thread(at).and_then(Thread::works_for_it) {
+            match self.worker_of(at) {
                 Some(server) => at = server,
                 None => return self.provide_by_all(at, false, None),
             }
@@ -487,7 +588,7 @@ impl Dispatcher<'_> {
     #[inline]
     pub fn check_running(&mut self) {
         let Some((id, thread)) = self.current.and_then(|id| Some((id, self.thread(id)?))) else { return };
-        if thread.scheduling.source != Source::Root || self.grant.donor.is_some() {
+        if thread.scheduling.source != Source::Root || self.grant.donor.is_some() || self.objects.limits != 0 {
             self.check_support(id);
         }
     }
@@ -505,8 +606,12 @@ impl Dispatcher<'_> {
             }
             head = donor;
         }
-        if !self.support(head).root {
-            self.suspend(None, None, false);
+        match self.support(head).pays {
+            Some((pays, payer)) => {
+                self.charge_to(payer);
+                self.detach_unpaid(head, pays);
+            }
+            None => self.suspend(None, None, false),
         }
     }
 
@@ -530,16 +635,19 @@ impl Dispatcher<'_> {
             self.unqueue(id);
             let Some(thread) = self.objects.threads.get_mut(id) else { continue };
             let interrupted = core::mem::take(&mut thread.scheduling.interrupted);
-            if thread.scheduling.source != Source::Root && !self.support(id).root {
+            let Some((pays, payer)) = self.support(id).pays else {
                 self.make_ready(id);
                 continue;
-            }
+            };
+            self.charge_to(payer);
+            self.detach_unpaid(id, pays);
             self.grant.donor = None;
             self.follow(id, None);
             if self.current.is_some() {
                 return Some(interrupted);
             }
         }
+        self.charge_to(None);
         None
     }
 

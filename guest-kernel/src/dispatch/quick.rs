@@ -8,7 +8,7 @@ use super::{Dispatcher, Queued, Source};
 use crate::arena::Id;
 use crate::thread::{Thread, Wait};
 use protocols::api::{Sensitivity, Status};
-use protocols::virtual_cpu::register::{RDX, RSI};
+use protocols::virtual_cpu::register::{RAX, RDX, RSI};
 
 impl Dispatcher<'_> {
     /// The running thread donates to `target` until that cannot run. False if not the short way.
@@ -62,9 +62,8 @@ impl Dispatcher<'_> {
         let (value, used) = (scheduling.value, scheduling.used);
         target.finish(Status::Ok as u64);
         donor.wait = Wait::Nothing;
-        donor.finish(Status::Yielded as u64);
-        let gpr = donor.gpr_mut();
-        (gpr[RSI], gpr[RDX]) = (value, used);
+        let gpr = donor.returning();
+        (gpr[RAX], gpr[RSI], gpr[RDX]) = (Status::Yielded as u64, value, used);
         self.grant.donor = None;
         *self.current = Some(donor_id);
         true

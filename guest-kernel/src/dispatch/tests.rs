@@ -4,16 +4,20 @@
 //! time from the root, what is charged by adding up step by step, what schedulers know from the messages that they got.
 
 use super::*;
-use crate::account::Account;
 use crate::arch::View;
+use crate::deadlines::Timed;
 use crate::memory::hierarchy::Space;
 use crate::space::Contents;
 use alloc::vec::Vec;
 use core::cell::Cell;
 use proptest::prelude::*;
+use protocols::address::HostPhysical;
+use protocols::api::Quotas;
 use protocols::virtual_cpu::register::RAX;
 
 const COUNT: usize = 8;
+/// Ticks between two steps, less than this.
+const MOST_ELAPSED: u64 = 10;
 
 std::thread_local! {
     static NOW: Cell<u64> = const { Cell::new(0) };
@@ -40,6 +44,8 @@ enum Step {
     GiveBack,
     Dispatch,
     Destroy(usize),
+    Lock(usize),
+    Unlock(usize),
 }
 
 struct World {
@@ -53,12 +59,37 @@ struct World {
     /// Its scheduler knows that it could run.
     known: [bool; COUNT],
     used: [u64; COUNT],
+    /// Three Spaces, each created from the one before, with limits of CPU time.
+    mutexes: Vec<Id<Mutex>>,
+    /// Who owns each, as its lock word says.
+    owners: [Option<Id<Thread>>; MUTEXES],
+    payers: [Id<Payer>; SPACES],
+    budgets: [u64; SPACES],
+    /// What each has used itself.
+    own: [u64; SPACES],
 }
 
+const SPACES: usize = 3;
+const MUTEXES: usize = 3;
+/// Ticks in a period.
+const PERIOD: u64 = 100;
+
 impl World {
-    fn new(sources: &[usize]) -> Self {
+    /// Threads in the three Spaces in turn, which have `budgets` in each period, 0 for no limit.
+    fn new(sources: &[usize], budgets: [u64; SPACES]) -> Self {
         let mut objects = Objects::new(crate::memory::places::Places::on_host(1));
-        let home = objects.spaces.insert(Space::new(Contents::Unbuilt, Account::new(0, None)));
+        let mut spaces: Vec<Id<Space>> = Vec::new();
+        for budget in budgets {
+            let account = match spaces.last() {
+                None => objects.open_first_account(1 << 20, 100),
+                Some(&parent) => objects.open_account(parent, (4 - spaces.len() as u64) << 16, 0).unwrap(),
+            };
+            let space = objects.spaces.insert(Space::new(Contents::Unbuilt, account));
+            objects.settle_in(space);
+            objects.set_share(account.payer().unwrap(), budget * Quotas::WHOLE_CPU / PERIOD, NOW.get(), PERIOD);
+            spaces.push(space);
+        }
+        let payers = [0, 1, 2].map(|index| objects.payer_of(spaces[index]).unwrap());
         let portsets: Vec<_> = (0..COUNT).map(|_| objects.portsets.insert(Portset::default())).collect();
         let ports: Vec<_> = portsets
             .iter()
@@ -70,6 +101,7 @@ impl World {
                 COUNT => Source::Donated,
                 _ => Source::Root,
             };
+            let home = spaces[index % SPACES];
             let mut thread = Thread::new((home, 0), source);
             thread.join(home, View::default());
             thread.stopped = false;
@@ -77,16 +109,22 @@ impl World {
             objects.threads.insert(thread)
         });
         let threads: Vec<_> = threads.collect();
+        let mutexes = (0..MUTEXES).map(|_| objects.mutexes.insert(Mutex::at(HostPhysical::new(0)))).collect();
         let mut world = Self {
+            mutexes,
+            owners: [None; MUTEXES],
             objects,
             current: None,
             ready: Queue::default(),
-            grant: Grant::new(clock),
+            grant: Grant::new(clock, PERIOD),
             threads,
             ports,
             portsets,
             known: [false; COUNT],
             used: [0; COUNT],
+            payers,
+            budgets,
+            own: [0; SPACES],
         };
         for id in world.threads.clone() {
             world.dispatcher().make_ready(id);
@@ -173,6 +211,9 @@ impl World {
 
     /// Charges `elapsed` to the targets of the chain that runs.
     fn charge(&mut self, elapsed: u64) {
+        if let Some(payer) = self.expected_payer() {
+            self.own[payer] += elapsed;
+        }
         let mut donor = self.grant.donor;
         while let Some(id) = donor {
             let thread = self.objects.threads.get(id).unwrap();
@@ -183,6 +224,12 @@ impl World {
             }
             donor = self.objects.threads.get(id).unwrap().scheduling.outer;
         }
+    }
+
+    /// The timer has fired.
+    fn look_at_limits(&mut self) {
+        self.dispatcher().look_at_limits();
+        self.settle_asks();
     }
 
     fn perform(&mut self, step: Step) {
@@ -296,6 +343,7 @@ impl World {
             }
             Step::Stop(index) => {
                 let id = self.threads[index];
+                self.leave_mutex(id);
                 if let Some(thread) = self.thread(index) {
                     thread.stopped = true;
                     self.dispatcher().unready(id);
@@ -323,11 +371,42 @@ impl World {
                 }
             }
             Step::Dispatch => {}
+            Step::Lock(number) => {
+                let Some(id) = current else { return };
+                let mutex = self.mutexes[number];
+                let owner = self.owners[number].filter(|&owner| self.objects.threads.get(owner).is_some());
+                if owner.is_none() || owner == Some(id) {
+                    self.owners[number] = Some(id);
+                    return;
+                }
+                self.objects.set_mutex_owner(mutex, owner);
+                let objects = &mut self.objects;
+                objects.mutexes.get_mut(mutex).unwrap().waiters.push_back(&mut objects.threads, id);
+                self.wait(Wait::Mutex(mutex));
+                self.dispatcher().donate_to(id);
+            }
+            Step::Unlock(number) => {
+                let Some(id) = current.filter(|_| self.owners[number] == current) else { return };
+                let mutex = self.mutexes[number];
+                let objects = &mut self.objects;
+                let waiters = &mut objects.mutexes.get_mut(mutex).unwrap().waiters;
+                let next = waiters.pop_front(&mut objects.threads);
+                let others = waiters.first().is_some();
+                self.owners[number] = next;
+                objects.set_mutex_owner(mutex, next.filter(|_| others));
+                if let Some(next) = next {
+                    objects.threads.get_mut(next).unwrap().wait = Wait::Nothing;
+                    self.dispatcher().make_ready(next);
+                }
+                assert!(next != Some(id));
+                self.dispatcher().check_running();
+            }
             Step::Destroy(index) => {
                 let id = self.threads[index];
                 if current == Some(id) || self.thread(index).is_none() {
                     return;
                 }
+                self.leave_mutex(id);
                 self.dispatcher().unready(id);
                 if matches!(self.thread(index).unwrap().wait, Wait::Donation(_)) {
                     self.dispatcher().end_donation(id, End::Cancelled);
@@ -351,9 +430,38 @@ impl World {
         }
     }
 
+    /// Takes a thread out of those that wait for a Mutex.
+    fn leave_mutex(&mut self, id: Id<Thread>) {
+        let Some(Wait::Mutex(mutex)) = self.objects.threads.get(id).map(|thread| thread.wait) else { return };
+        let objects = &mut self.objects;
+        let waiters = &mut objects.mutexes.get_mut(mutex).unwrap().waiters;
+        waiters.remove(&mut objects.threads, id);
+        if waiters.first().is_none() {
+            objects.set_mutex_owner(mutex, None);
+        }
+        objects.threads.get_mut(id).unwrap().wait = Wait::Nothing;
+    }
+
+    /// All whose time `id` could use, in the order in which they come: those that wait for it, and so on.
+    fn clients(&self, id: Id<Thread>, found: &mut Vec<Id<Thread>>) {
+        found.push(id);
+        let thread = self.objects.threads.get(id).unwrap();
+        let waits = |client: Id<Thread>| self.objects.threads.get(client).is_some_and(|client| client.wait.is_for(id));
+        thread.client.filter(|&client| waits(client)).into_iter().for_each(|client| self.clients(client, found));
+        let mut mutex = thread.owned.first();
+        while let Some(owned) = mutex {
+            let mut waiter = self.objects.mutexes.get(owned).unwrap().waiters.first();
+            while let Some(id) = waiter {
+                self.clients(id, found);
+                waiter = Queue::after(&self.objects.threads, id);
+            }
+            mutex = List::after(&self.objects.mutexes, owned);
+        }
+    }
+
     /// Whether the chain that begins with a thread ends with one that can run.
     fn could_run(&self, id: Id<Thread>) -> bool {
-        let mut at = id;
+        let (mut at, mut locks) = (id, false);
         for _ in 0..=COUNT {
             let Some(thread) = self.objects.threads.get(at) else { return false };
             if thread.stopped {
@@ -362,10 +470,70 @@ impl World {
             at = match thread.wait {
                 Wait::Nothing => return true,
                 Wait::Donation(next) | Wait::Reply(next) | Wait::Keeper(next) | Wait::Late(next) => next,
+                Wait::Mutex(mutex) => match self.objects.mutexes.get(mutex).and_then(Mutex::owner) {
+                    Some(owner) => {
+                        locks = true;
+                        owner
+                    }
+                    None => return false,
+                },
                 _ => return false,
             };
         }
-        panic!("a chain has a cycle");
+        // Only threads that lock wrongly wait for themselves.
+        assert!(locks, "a chain has a cycle");
+        false
+    }
+
+    /// Which Space the thread's time comes from.
+    fn space(&self, id: Id<Thread>) -> usize {
+        let payer = self.objects.payer_of(self.objects.threads.get(id).unwrap().space.unwrap());
+        self.payers.iter().position(|&other| Some(other) == payer).unwrap()
+    }
+
+    fn is_exhausted(&self, id: Id<Thread>) -> bool {
+        (0..=self.space(id)).any(|space| {
+            let time = &self.objects.payers.get(self.payers[space]).unwrap().time;
+            time.exhausted && time.is_limited()
+        })
+    }
+
+    /// Whose time is used: that of the outermost of all whom the chain leads to who has any.
+    fn expected_payer(&self) -> Option<usize> {
+        let mut head = self.current?;
+        let mut donor = self.grant.donor;
+        while let Some(id) = donor {
+            head = id;
+            donor = self.objects.threads.get(id).unwrap().scheduling.outer;
+        }
+        let mut clients = Vec::new();
+        self.clients(head, &mut clients);
+        let root = |&id: &Id<Thread>| self.objects.threads.get(id).unwrap().scheduling.source == Source::Root;
+        let paying = clients.into_iter().rfind(|id| root(id) && !self.is_exhausted(*id));
+        paying.map(|id| self.space(id))
+    }
+
+    /// Time is accounted for, and nobody has more than the limits let all above have.
+    fn check_time(&mut self) -> Result<(), TestCaseError> {
+        self.dispatcher().account();
+        let periods = NOW.get() / PERIOD + 1;
+        for space in 0..SPACES {
+            let (_, own, below) = self.objects.payers.get(self.payers[space]).unwrap().time.used();
+            // Without limits it is somebody's, exactly; whose is seen when somebody else is chosen to run.
+            let all = self.own[space..].iter().sum();
+            prop_assert!(below == all || space > 0 && self.objects.limits == 0, "{below} of {all}");
+            prop_assert!(own == self.own[space] || self.objects.limits == 0, "{} of {}", own, self.own[space]);
+            let budget = self.budgets[space];
+            prop_assert!(budget == 0 || below <= budget * periods + MOST_ELAPSED, "{} of {}", below, budget * periods);
+        }
+        for &id in &self.threads {
+            let Some(thread) = self.objects.threads.get(id) else { continue };
+            if let Queued::Held(payer) = thread.scheduling.queued {
+                let payer = self.objects.payers.get(payer).unwrap();
+                prop_assert!(payer.timed_ref().time().is_some(), "{id:?} is held for ever");
+            }
+        }
+        Ok(())
     }
 
     fn check(&mut self) -> Result<(), TestCaseError> {
@@ -384,7 +552,7 @@ impl World {
                 for &id in &self.threads {
                     let root = |thread: &Thread| thread.scheduling.source == Source::Root;
                     if self.objects.threads.get(id).is_some_and(root) {
-                        prop_assert!(!self.could_run(id), "{id:?} could run and nobody does");
+                        prop_assert!(!self.could_run(id) || self.is_exhausted(id), "{id:?} could run and nobody does");
                     }
                 }
             }
@@ -431,7 +599,9 @@ impl World {
                 let known = self.known[self.index(owner)];
                 prop_assert!(donates || known, "nobody knows that {index} could run");
             }
-            for at in core::iter::successors(Some(id), |&id| self.dispatcher().client_of(id)).collect::<Vec<_>>() {
+            let mut clients = Vec::new();
+            self.clients(id, &mut clients);
+            for at in clients {
                 if self.objects.threads.get(at).unwrap().stopped {
                     break;
                 }
@@ -468,6 +638,8 @@ fn steps() -> impl Strategy<Value = Step> {
         1 => Just(Step::GiveBack),
         1 => Just(Step::Dispatch),
         1 => index.prop_map(Step::Destroy),
+        4 => (0..MUTEXES).prop_map(Step::Lock),
+        2 => (0..MUTEXES).prop_map(Step::Unlock),
     ]
 }
 
@@ -476,13 +648,18 @@ proptest! {
     #[test]
     fn the_cpu_goes_where_it_is_given(
         sources in prop::collection::vec(0..COUNT + 5, COUNT),
-        steps in prop::collection::vec((steps(), 0u64..10), 0..120),
+        steps in prop::collection::vec((steps(), 0..MOST_ELAPSED), 0..120),
+        limited in any::<bool>(),
+        budgets in prop::array::uniform3(0u64..60),
     ) {
         NOW.set(0);
-        let mut world = World::new(&sources);
+        let mut world = World::new(&sources, if limited { budgets } else { [0; SPACES] });
         for (step, elapsed) in steps {
             NOW.set(NOW.get() + elapsed);
             world.charge(elapsed);
+            let before = world.waits();
+            world.look_at_limits();
+            world.note_blocked(&before);
             let before = world.waits();
             world.perform(step);
             world.note_blocked(&before);
@@ -495,13 +672,22 @@ proptest! {
             }
             world.dispatcher().settle();
             world.check()?;
+            world.check_time()?;
+            world.dispatcher().check_running();
+            world.settle_asks();
+            if world.current.is_none() {
+                let before = world.waits();
+                world.dispatcher().resume();
+                world.note_blocked(&before);
+                world.settle_asks();
+            }
         }
     }
 }
 
 #[test]
 fn time_can_be_handed_to_whom_a_thread_waits_for() {
-    let mut world = World::new(&[COUNT + 1; COUNT]);
+    let mut world = World::new(&[COUNT + 1; COUNT], [0; SPACES]);
     world.dispatcher().resume();
     let [first, third] = [world.threads[0], world.threads[2]];
     assert_eq!(world.current, Some(first));

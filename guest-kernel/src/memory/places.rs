@@ -204,10 +204,9 @@ const _: () = assert!(PAGE_SIZE / OBJECT_SIZE == BITS as u64);
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::account::Payer;
     use crate::arena::{Arena, Id};
-    use crate::memory::hierarchy::Space;
     use crate::objects::{Object, Port};
-    use crate::space::Contents;
     use proptest::prelude::*;
     use std::collections::BTreeMap;
 
@@ -215,7 +214,7 @@ mod tests {
     const FRAMES: usize = 10_000;
 
     /// A place for a test: `charge` tells which.
-    fn place(payer: Id<Space>, port: Id<Port>, charge: u64) -> Place {
+    fn place(payer: Id<Payer>, port: Id<Port>, charge: u64) -> Place {
         Place { object: Object::Port(port), payer, charge }
     }
 
@@ -227,8 +226,9 @@ mod tests {
         ) {
             // SAFETY: one arena of each type.
             #[allow(unsafe_code)]
-            let (mut spaces, mut ports) = unsafe { (Arena::new(), Arena::new()) };
-            let payer = spaces.insert(Space::new(Contents::Unbuilt, crate::account::Account::new(0, None)));
+            let mut ports = unsafe { Arena::new() };
+            let mut objects = crate::objects::Objects::new(Places::on_host(1));
+            let payer = objects.open_first_account(0, 0).payer().unwrap();
             let port = ports.insert(Port::default());
             let (mut places, mut model) = (Places::on_host(FRAMES), BTreeMap::new());
             for (number, (frame, slot, what)) in steps.into_iter().enumerate() {

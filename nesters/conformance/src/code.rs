@@ -175,6 +175,48 @@ routines! {
     call_and_count: "2: mov eax, 0xa0", "syscall", "test rax, rax", "jnz 3f", "inc qword ptr [rbx]", "jmp 2b", "3: ud2";
     /// Sends RSI to the Port of Reference RDI for ever.
     send_for_ever: "2: mov eax, 0xa1", "syscall", "jmp 2b";
+    /// Counts R12 down, at RSI up, unlocks the Mutex at RBP, then counts at RSI for ever.
+    work_and_unlock:
+        "2: inc qword ptr [rsi]",
+        "dec r12",
+        "jnz 2b",
+        "mov r12, rsi",
+        "mov eax, 0x18",
+        "mov rdi, rbp",
+        "syscall",
+        "3: inc qword ptr [r12]",
+        "jmp 3b";
+    /// Serves clients at the Portset at RBX for ever: locks and unlocks the Mutex at RBP for each.
+    lock_for_clients:
+        "mov rdi, rbx",
+        "xor r15d, r15d",
+        "mov eax, 0xa3",
+        "syscall",
+        "2: mov rdi, rbp",
+        "xor esi, esi",
+        "xor edx, edx",
+        "mov eax, 0x16",
+        "syscall",
+        "mov rdi, rbp",
+        "mov eax, 0x18",
+        "syscall",
+        "mov rdi, rbx",
+        "xor r15d, r15d",
+        "mov eax, 0xa4",
+        "syscall",
+        "jmp 2b";
+    /// Waits for messages at the Portset at RBX for ever; after each it counts at RBP for long.
+    count_when_notified:
+        "2:",
+        "mov rdi, rbx",
+        "xor r15d, r15d",
+        "mov eax, 0xa3",
+        "syscall",
+        "mov ecx, 300000",
+        "3: inc qword ptr [rbp]",
+        "dec ecx",
+        "jnz 3b",
+        "jmp 2b";
     /// Waits, busily, for the time stamp counter to reach R9, then sends.
     send_at:
         "2:",

@@ -338,7 +338,7 @@ fn peer_destroyed(bench: &mut Bench) -> Verdict {
                 if with_space {
                     system_call::space_destroy(native.space.address())?;
                     // The handle's object is to exist for as long as the handle.
-                    system_call::space_create(native.space.address(), SpaceKind::Native, 4)?;
+                    system_call::space_create(native.space.address(), SpaceKind::Native, 4.into())?;
                 } else {
                     system_call::thread_destroy(native.thread.address())?;
                     system_call::thread_create(native.thread.address())?;

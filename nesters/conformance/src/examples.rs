@@ -37,7 +37,7 @@ examples! {
     region_state region_track server_ack_send server_ack_send_over_receive server_ack_send_wait_receive server_alert
     server_disconnect server_over_receive server_receive server_send server_send_over_receive server_send_wait_receive
     server_wait_receive space_create space_destroy space_get_state space_move space_reference space_set_policy
-    space_set_state space_state thread_connect thread_create thread_destroy thread_get_connection thread_get_saved
+    space_set_quotas space_set_state space_state thread_connect thread_create thread_destroy thread_get_connection thread_get_saved
     thread_get_scheduler thread_get_state thread_interrupt thread_move thread_move_connection thread_redirect
     thread_reference thread_return_from_exception thread_schedule thread_self thread_set_exceptions
     thread_set_handlers thread_set_saved thread_set_scheduler thread_set_state transfer virtual_cpu_state

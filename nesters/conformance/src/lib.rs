@@ -25,7 +25,8 @@
 //! | [`code`] | the instructions that both run | yes: symbols of assembly |
 //! | [`team`] | native children of several threads | no |
 //! | [`objects`], [`mutex`], [`cond`], [`mapping`], [`region`], [`supply`], [`port`], [`connection`], [`connection_faults`], [`references`], [`reference_messages`], [`space`], [`thread`], [`native_state`], [`thread_events`], [`machine`], [`tracking`] | tests, by object | no |
-//! | [`scheduling`] | tests of who has CPU time | no |
+//! | [`quota`], [`cpu_time`] | tests of who may use how much | no |
+//! | [`scheduling`], [`inheritance`] | tests of who has CPU time | no |
 //! | [`served`] | tests of servers that are replaced before they reply | no |
 //! | [`atomicity`] | threads that are stopped, exported, destroyed, recreated and resumed everywhere in every call | no |
 //! | [`destruction`] | tests of destroying objects on which much hangs | no |
@@ -44,11 +45,13 @@ pub mod code;
 pub mod cond;
 pub mod connection;
 pub mod connection_faults;
+pub mod cpu_time;
 pub mod destruction;
 pub mod examples;
 pub mod guest;
 pub mod harness;
 pub mod hostile;
+pub mod inheritance;
 pub mod machine;
 pub mod mapping;
 pub mod mutex;
@@ -57,6 +60,7 @@ pub mod native_state;
 pub mod objects;
 pub mod pair;
 pub mod port;
+pub mod quota;
 pub mod reference_messages;
 pub mod references;
 pub mod region;
@@ -92,8 +96,11 @@ pub fn run(startup: &'static Startup) -> Outcome {
         references::TESTS,
         reference_messages::TESTS,
         space::TESTS,
+        quota::TESTS,
         thread::TESTS,
         scheduling::TESTS,
+        cpu_time::TESTS,
+        inheritance::TESTS,
         native_state::TESTS,
         thread_events::TESTS,
         machine::TESTS,

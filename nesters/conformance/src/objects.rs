@@ -160,7 +160,7 @@ fn unknown_calls(bench: &mut Bench) -> Verdict {
         0x3f,
         0x56,
         0x66,
-        0x77,
+        0x78,
         0x8e,
         0x93,
         0x9f,

@@ -36,6 +36,7 @@ pub const TESTS: &[Test] = &[
     ("scheduling::source_is_told", source_is_told),
     ("scheduling::donors_stop_and_go_on", donors_stop_and_go_on),
     ("scheduling::scheduler_port_destroyed", scheduler_port_destroyed),
+    ("scheduling::scheduler_revoked", scheduler_revoked),
     ("scheduling::virtual_cpus", virtual_cpus),
     ("scheduling::round_robin", round_robin),
     ("scheduling::fixed_priority", fixed_priority),
@@ -577,6 +578,38 @@ fn scheduler_port_destroyed(bench: &mut Bench) -> Verdict {
     let mut hand = Hand::new()?;
     child.thread.set_scheduler(Some(&hand.port), 2)?;
     require!(hand.asked(bench)?, Some(2));
+    Ok(())
+}
+
+fn scheduler_revoked(bench: &mut Bench) -> Verdict {
+    let mut hand = Hand::new()?;
+    let (mut child, reference) = sleeper(bench, &hand, 1)?;
+    // Through a copy of a grant, which nothing else is asked through.
+    let grant = hand.port.reference().grant()?;
+    let copy = Reference::new()?;
+    system_call::reference_copy(grant.granting().address(), copy.address())?;
+    system_call::thread_set_scheduler(child.thread.address(), copy.address(), 2)?;
+    let get = || system_call::thread_get_scheduler(child.thread.address(), copy.address());
+    while let Some(word) = hand.asked(bench)? {
+        require!(matches!(word, 1 | 2), true);
+    }
+    require!(ended(hand.donate(bench, &child.thread, 5000, Sensitivity::Block))?.0, Status::Blocked);
+    require!(get()?.0, TimeSource::Scheduler);
+    drop(grant);
+    require!(get()?.0, TimeSource::Donated);
+    require!(copy.check()?, None);
+    reference.send(1)?;
+    require!(hand.asked(bench)?, None);
+    // It can still be donated to, and be given another.
+    require!(ended(hand.donate(bench, &child.thread, 5000, Sensitivity::Block))?.0, Status::Blocked);
+    let other = counter(bench, &hand, 5)?;
+    require!(hand.asked(bench)?, Some(5));
+    drop(other);
+    let event = bench.receive();
+    require!(matches!(child.answer(event)?, Answer::Done(_)), true);
+    child.thread.set_scheduler(Some(&hand.port), 3)?;
+    child.begin(code::count(), &[(RDI, DATA + 0x800)])?;
+    require!(hand.asked(bench)?, Some(3));
     Ok(())
 }
 

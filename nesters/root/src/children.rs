@@ -107,10 +107,10 @@ impl Children {
         let port = server.port(self.children.len() as u64).map_err(refused)?;
         let description = Description {
             elf,
-            allowance: start.kernel_memory.map_or_else(
+            quotas: start.quotas(start.kernel_memory.map_or_else(
                 || ALLOWANCE + memory.size() / PAGE_SIZE / FRAMES_PER_ALLOWANCE,
                 |bytes| bytes.div_ceil(PAGE_SIZE),
-            ),
+            )),
             memory,
             parent: &port,
             files: &files,

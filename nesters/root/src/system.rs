@@ -1,11 +1,13 @@
 //! The boot module `system`: what to start, one child per line.
 //!
-//! `start <program> name=<label> memory=<bytes> [kernel-memory=<bytes>] [file=<name>]... [devices] -- <arguments for the program>`
+//! `start <program> name=<label> memory=<bytes> [kernel-memory=<bytes>] [objects=<count>] [cpu=<percent>] [file=<name>]... [devices] -- <arguments for the program>`
 //!
+//! `objects` is how many kernel objects the child and its descendants may have, `cpu` the share of the CPU that they may use.
 //! Empty lines and lines that begin with `#` say nothing.
 
 use alloc::vec::Vec;
 use core::fmt;
+use protocols::api::Quotas;
 
 /// Longest label of a child.
 pub const MAX_NAME: usize = 24;
@@ -21,12 +23,28 @@ pub struct Start<'a> {
     pub memory: u64,
     /// Bytes of kernel memory that it and its descendants may use; `None`: what most programs of its size need.
     pub kernel_memory: Option<u64>,
+    /// Most kernel objects that it may have; `None` for as many as its kernel memory is for.
+    pub objects: Option<u64>,
+    /// Most of the CPU that it may use, in percent; `None` for all that others leave.
+    pub cpu: Option<u64>,
     /// Names of the boot modules that it gets as files.
     pub files: Vec<&'a str>,
     /// It may use device memory: whoever may is trusted with the whole system.
     pub devices: bool,
     /// Its arguments.
     pub arguments: &'a str,
+}
+
+impl Start<'_> {
+    /// Its quotas, with so many frames of kernel memory.
+    pub fn quotas(&self, frames: u64) -> Quotas {
+        let most = Quotas::of_memory(frames);
+        Quotas {
+            objects: self.objects.unwrap_or(most.objects),
+            cpu: self.cpu.map_or(0, |percent| percent * Quotas::WHOLE_CPU / 100),
+            ..most
+        }
+    }
 }
 
 /// What is wrong with a line.
@@ -53,6 +71,10 @@ pub enum Problem<'a> {
     BadMemory,
     /// `kernel-memory=` is no number above 0.
     BadKernelMemory,
+    /// `objects=` is no number of objects.
+    BadObjects,
+    /// `cpu=` is no percentage.
+    BadCpu,
     /// A word is none of those known.
     UnknownWord(&'a str),
     /// Nothing is started at all.
@@ -69,6 +91,8 @@ impl fmt::Display for ParseError<'_> {
             Problem::DuplicateName(name) => write!(f, "another child is called `{name}`"),
             Problem::BadMemory => f.write_str("memory=<bytes> is missing or no number"),
             Problem::BadKernelMemory => f.write_str("kernel-memory=<bytes> is no number"),
+            Problem::BadObjects => f.write_str("objects=<count> is no number"),
+            Problem::BadCpu => f.write_str("cpu=<percent> is no number from 1 to 100"),
             Problem::UnknownWord(word) => write!(f, "unknown word `{word}`"),
             Problem::Nothing => f.write_str("nothing is started"),
         }
@@ -107,11 +131,19 @@ fn parse_line(line: &str) -> Result<Start<'_>, Problem<'_>> {
     }
     let program = words.next().filter(|word| !word.contains('=')).ok_or(Problem::NoProgram)?;
     let (mut name, mut memory, mut kernel_memory, mut files, mut devices) = (None, None, None, Vec::new(), false);
+    let (mut objects, mut cpu) = (None, None);
     for word in words {
         match word.split_once('=') {
             Some(("name", value)) if name.is_none() => name = Some(value),
             Some(("memory", value)) if memory.is_none() => memory = Some(value),
             Some(("kernel-memory", value)) if kernel_memory.is_none() => kernel_memory = Some(value),
+            Some(("objects", value)) if objects.is_none() => {
+                objects = Some(value.parse().map_err(|_| Problem::BadObjects)?);
+            }
+            Some(("cpu", value)) if cpu.is_none() => {
+                let percent = value.parse().ok().filter(|percent| (1..=100).contains(percent));
+                cpu = Some(percent.ok_or(Problem::BadCpu)?);
+            }
             Some(("file", value)) if !value.is_empty() => files.push(value),
             None if word == "devices" && !devices => devices = true,
             _ => return Err(Problem::UnknownWord(word)),
@@ -121,7 +153,7 @@ fn parse_line(line: &str) -> Result<Start<'_>, Problem<'_>> {
     let bytes = |value: &str| value.parse().ok().filter(|&bytes: &u64| bytes > 0);
     let memory = memory.and_then(bytes).ok_or(Problem::BadMemory)?;
     let kernel_memory = kernel_memory.map(|value| bytes(value).ok_or(Problem::BadKernelMemory)).transpose()?;
-    Ok(Start { program, name, memory, kernel_memory, files, devices, arguments })
+    Ok(Start { program, name, memory, kernel_memory, objects, cpu, files, devices, arguments })
 }
 
 #[cfg(test)]
@@ -145,6 +177,8 @@ mod tests {
             name: "linux",
             memory: 570_425_344,
             kernel_memory: None,
+            objects: None,
+            cpu: None,
             files: alloc::vec!["vmlinuz", "initrd"],
             devices: false,
             arguments: "memory=536870912 append=\"console=ttyS0 -- x\"",
@@ -152,6 +186,14 @@ mod tests {
         assert_eq!(starts[0], expected);
         assert_eq!(starts[1].kernel_memory, Some(8192));
         assert_eq!((starts[1].name, starts[1].devices, starts[1].arguments), ("test", true, ""));
+    }
+
+    #[test]
+    fn quotas_are_those_of_the_line() {
+        let quotas = |text| parse(text).unwrap()[0].quotas(100);
+        assert_eq!(quotas("start m name=a memory=9"), Quotas::of_memory(100));
+        let expected = Quotas { frames: 100, objects: 50, cpu: Quotas::WHOLE_CPU / 4 };
+        assert_eq!(quotas("start m name=a memory=9 cpu=25 objects=50"), expected);
     }
 
     #[test]
@@ -166,6 +208,11 @@ mod tests {
         assert_eq!(problem("start m name=a memory=many"), "line 1: memory=<bytes> is missing or no number");
         assert_eq!(problem("start m name=a memory=0"), "line 1: memory=<bytes> is missing or no number");
         assert_eq!(problem("start m name=a memory=9 kernel-memory=x"), "line 1: kernel-memory=<bytes> is no number");
+        assert_eq!(problem("start m name=a memory=9 objects=many"), "line 1: objects=<count> is no number");
+        for cpu in ["0", "101", "-1", "x", ""] {
+            let line = alloc::format!("start m name=a memory=9 cpu={cpu}");
+            assert_eq!(problem(&line), "line 1: cpu=<percent> is no number from 1 to 100");
+        }
         assert_eq!(problem("start m name=a memory=9 color=red"), "line 1: unknown word `color=red`");
         assert_eq!(problem("start m name=a memory=9 devices=all"), "line 1: unknown word `devices=all`");
         assert_eq!(problem("start m name=a memory=9\nstart m name=a memory=9"), "line 2: another child is called `a`");
@@ -175,7 +222,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn no_text_panics(text in "(start|machine|name=|memory=|kernel-memory=|file=|devices|--|=|[0-9]+| |\n|\\PC){0,40}") {
+        fn no_text_panics(text in "(start|machine|name=|memory=|kernel-memory=|file=|cpu=|objects=|devices|--|=|[0-9]+| |\n|\\PC){0,40}") {
             let _ = parse(&text);
         }
     }

@@ -122,6 +122,8 @@ pub enum Call {
     SpaceSetState = 0x75,
     /// Sets what a machine may do without asking. [Page](crate::libc::system_call::space::space_set_policy)
     SpaceSetPolicy = 0x76,
+    /// Changes the quotas of a Space. [Page](crate::libc::system_call::space::space_set_quotas)
+    SpaceSetQuotas = 0x77,
 
     /// Creates a Thread. [Page](crate::libc::system_call::thread::thread_create)
     ThreadCreate = 0x80,

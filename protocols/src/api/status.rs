@@ -8,7 +8,7 @@ use zerocopy::{Immutable, IntoBytes, KnownLayout, TryFromBytes};
 pub enum Status {
     /// Done.
     Ok = 0,
-    /// The kernel-memory allowance of the caller's Space does not suffice, or the kernel has no memory left.
+    /// The kernel memory of the caller's Space does not suffice, or the kernel has no memory left.
     NoMemory = 1,
     /// A Reference is void: its target does not exist any more, or its grant was revoked. Or the server called ended without a reply.
     InvalidDestination = 2,
@@ -30,6 +30,8 @@ pub enum Status {
     Destroyed = 10,
     /// Another thread owns the Mutex.
     Held = 11,
+    /// The caller's Space has as many objects as it may, those passed on included.
+    NoObjects = 12,
     /// The Port to connect to does not exist any more.
     ConnectInvalid = 32,
     /// The connection ended in a *send*: not everything was received.

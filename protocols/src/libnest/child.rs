@@ -13,7 +13,7 @@ use super::image::{Image, ImageError};
 use super::memory::Memory;
 use super::objects::{Device, Mapping, Port, Reference, Region, Space, Thread};
 use crate::address::{LARGE_PAGE_SIZE, PAGE_SIZE};
-use crate::api::{self, NativeState, Rights, SpaceKind, Status};
+use crate::api::{self, NativeState, Quotas, Rights, SpaceKind, Status};
 use crate::libc::system_call;
 use crate::parent::CONSOLE_PORT;
 use crate::startup::{
@@ -32,8 +32,8 @@ pub struct Description<'a> {
     pub elf: &'a [u8],
     /// All of its memory.
     pub memory: Memory,
-    /// Its allowance of kernel memory, in frames.
-    pub allowance: u64,
+    /// Its quotas, of kernel memory, objects and CPU time.
+    pub quotas: Quotas,
     /// Its parent's Port: its calls (protocol [`parent`](crate::parent)) and its exceptions arrive there.
     pub parent: &'a Port,
     /// Its files: name and bytes, which begin at a page boundary.
@@ -128,7 +128,7 @@ impl NativeChild {
         let layout = Layout::new(memory.size(), image.size())?;
         let all = Rights::all();
         let region = Region::new(&memory, 0, memory.size(), all)?;
-        let space = Space::new(SpaceKind::Native, description.allowance)?;
+        let space = Space::new(SpaceKind::Native, description.quotas)?;
         space.set_keeper(description.parent)?;
 
         let mut mappings = Vec::new();

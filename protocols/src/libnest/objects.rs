@@ -5,7 +5,7 @@ use super::memory::Memory;
 use super::place::Place;
 use crate::address::PAGE_SIZE;
 use crate::api::{
-    DirtyRange, MappingState, NativeState, OBJECT_SIZE, ObjectType, ReferenceRights, RegionState, Rights, Run,
+    DirtyRange, MappingState, NativeState, OBJECT_SIZE, ObjectType, Quotas, ReferenceRights, RegionState, Rights, Run,
     SpaceKind, SpaceState, Status,
 };
 use crate::libc::system_call::{self as call, Message, Result};
@@ -482,9 +482,20 @@ handle_with_reference! {
 }
 
 impl Space {
-    /// An empty Space with an allowance of `allowance` frames of kernel memory, taken from the program's own.
-    pub fn new(kind: SpaceKind, allowance: u64) -> Result<Self> {
-        Self::create(|address| call::space_create(address, kind, allowance))
+    /// An empty Space with quotas from the program's own. Frames of kernel memory alone are [enough to say](Quotas::of_memory).
+    pub fn new(kind: SpaceKind, quotas: impl Into<Quotas>) -> Result<Self> {
+        let quotas = quotas.into();
+        Self::create(|address| call::space_create(address, kind, quotas))
+    }
+
+    /// Changes its quotas; those that are [`Quotas::UNCHANGED`] stay.
+    pub fn set_quotas(&self, quotas: Quotas) -> Result<()> {
+        call::space_set_quotas(self.address(), quotas)
+    }
+
+    /// Limits its share of the CPU, of [`Quotas::WHOLE_CPU`]; 0 for no limit of its own.
+    pub fn set_cpu(&self, cpu: u64) -> Result<()> {
+        self.set_quotas(Quotas { frames: Quotas::UNCHANGED, objects: Quotas::UNCHANGED, cpu })
     }
 
     /// Makes `port` its keeper: exceptions and VM exits of its threads arrive there.

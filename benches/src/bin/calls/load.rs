@@ -76,7 +76,7 @@ impl Load {
                 system_call::port_set_state(place, number, self.server.portset().reference().address())?;
             }
             ObjectType::Portset => system_call::portset_create(place)?,
-            ObjectType::Space => system_call::space_create(place, SpaceKind::Native, 2)?,
+            ObjectType::Space => system_call::space_create(place, SpaceKind::Native, 2.into())?,
             ObjectType::Thread => system_call::thread_create(place)?,
             ObjectType::Reference => {
                 system_call::reference_create(place)?;

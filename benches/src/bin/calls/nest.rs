@@ -36,7 +36,7 @@ pub fn run(startup: &'static Startup, depth: u64, frames: u64) -> Result<()> {
     let child = NativeChild::build(Description {
         elf,
         memory,
-        allowance: frames,
+        quotas: frames.into(),
         parent: &port,
         files: &[(PROGRAM, elf)],
         devices: &[],

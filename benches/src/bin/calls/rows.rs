@@ -7,7 +7,7 @@ use crate::suite::{Failure, ITERATIONS, Result, Suite};
 use alloc::format;
 use protocols::address::PAGE_SIZE;
 use protocols::api::{
-    Call, MappingState, NativeState, OBJECT_SIZE, ReferenceRights, RegionState, Rights, SpaceKind, Status,
+    Call, MappingState, NativeState, OBJECT_SIZE, Quotas, ReferenceRights, RegionState, Rights, SpaceKind, Status,
 };
 use protocols::libc::system_call;
 use protocols::libnest::{Memory, Port, Reference, Region, Server, Space, Thread};
@@ -281,6 +281,9 @@ fn spaces(suite: &mut Suite<'_>, scene: &Scene) -> Result<()> {
         let state = scene.state() + PAGE_SIZE;
         suite.measure(Call::SpaceGetState, Entry::new(Call::SpaceGetState).with(&[first, state]))?;
         suite.measure(Call::SpaceSetState, Entry::new(Call::SpaceSetState).with(&[first, 0, 1 << 40]))?;
+        let unchanged = Quotas::UNCHANGED;
+        let quotas = Entry::new(Call::SpaceSetQuotas).with(&[first, unchanged, unchanged, unchanged]);
+        suite.measure(Call::SpaceSetQuotas, quotas)?;
         let machine = Space::new(SpaceKind::Machine, 32)?;
         scene.state.write(PAGE_SIZE, &MsrEntry { msr: 0x10, mode: MsrEntry::CONSTANT, value: 5 })?;
         let policy = Entry::new(Call::SpaceSetPolicy).with(&[machine.address(), Kind::Msr as u64, state, 1]);

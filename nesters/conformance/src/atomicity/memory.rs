@@ -159,10 +159,16 @@ pub fn space_set_state(call: Call) -> Vec<Plan> {
     vec![Plan::one(call, &[A, CLIENT, 0x7_7777], setup)]
 }
 
+/// The quotas of a Space that the victim has created.
+pub fn space_set_quotas(call: Call) -> Vec<Plan> {
+    let steps = vec![Step::new(Call::SpaceCreate, &[A, 0, 8, 4]), Step::new(call, &[A, 9, 5, 1000])];
+    vec![Plan::new(call, steps, |_: &Scene<'_>, _| Ok(()))]
+}
+
 /// The CPUID table of a machine.
 pub fn space_set_policy(call: Call) -> Vec<Plan> {
     let setup = |scene: &Scene<'_>, _| {
-        system_call::space_create(scene.own(A), SpaceKind::Machine, 24)?;
+        system_call::space_create(scene.own(A), SpaceKind::Machine, 24.into())?;
         let entry = CpuidEntry { leaf: 1, eax: 5, ..CpuidEntry::new_zeroed() };
         Ok(scene.memory().write(STRUCTURES, &[entry, entry])?)
     };

@@ -124,6 +124,7 @@ table! {
         SpaceGetState => objects::get_state,
         SpaceSetState => memory::space_set_state,
         SpaceSetPolicy => memory::space_set_policy,
+        SpaceSetQuotas => memory::space_set_quotas,
         ThreadCreate => objects::create,
         ThreadDestroy => objects::destroy,
         ThreadMove => objects::move_object,

@@ -93,7 +93,7 @@ impl Scene<'_> {
                 system_call::port_set_state(own, 0x77, 0)?;
             }
             ObjectType::Portset => system_call::portset_create(own)?,
-            ObjectType::Space => system_call::space_create(own, SpaceKind::Native, 8)?,
+            ObjectType::Space => system_call::space_create(own, SpaceKind::Native, 8.into())?,
             ObjectType::Thread => system_call::thread_create(own)?,
             ObjectType::Reference => {
                 self.port()?;

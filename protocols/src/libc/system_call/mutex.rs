@@ -154,6 +154,8 @@ pub fn mutex_set_state(mutex: u64, state: &MutexState) -> Result<()> {
 /// # Restart
 ///
 /// Waits. A thread that is stopped while it waits loses its turn, and makes the call again when it goes on.
+/// While it waits it [donates](crate::scheduling) its CPU time to the owner, if the lock word names a Thread that the caller's Space shows at
+/// this address with the right to read, and that knows itself by it.
 ///
 /// # Cost
 ///

@@ -138,7 +138,8 @@ pub fn thread_yield() {
 /// # Effects
 ///
 /// Whenever the thread could run and nobody donates to it, the Port has a [`Wakeup`](MessageKind::Wakeup) message with the word. Without a
-/// scheduler it runs on donated time only. Either way it has no time from the root any more, nor can it ever have again.
+/// scheduler it runs on donated time only, as it does when the Port is destroyed or the grant of the Reference revoked (if it has asked before,
+/// that is still received). Either way it has no time from the root any more, nor can it ever have again.
 ///
 #[doc = never_waits!()]
 /// # Cost

@@ -1,12 +1,12 @@
 //! Spaces are address spaces: native, or a machine's guest-physical one. They show what [Mappings](super::mapping) import, and
 //! nothing else. Programs use [`libnest::Space`](crate::libnest::Space).
 //!
-//! A Space pays for the kernel memory that its threads cause, out of an **allowance** that is taken from that of its creator's. It has a
-//! **keeper**, if it is given one: a Port at which the [exceptions](crate::exception) of its threads arrive.
+//! A Space pays for the kernel memory, the objects and the CPU time that its threads use, out of [**quotas**](Quotas) that it has from its
+//! creator's. It has a **keeper**, if it is given one: a Port at which the [exceptions](crate::exception) of its threads arrive.
 #![allow(unsafe_code)]
 
 use super::{Result, address_mut, done, on_objects, raw};
-use crate::api::{Call, SpaceKind, SpaceState};
+use crate::api::{Call, Quotas, SpaceKind, SpaceState};
 use crate::policy;
 #[cfg(doc)]
 use crate::{
@@ -14,7 +14,7 @@ use crate::{
     exception::Misuse,
 };
 
-/// Creates a Space of a kind, with an allowance of kernel memory in frames of 4 KiB.
+/// Creates a Space of a kind, with [`Quotas`] from those of the caller's Space.
 ///
 /// # Arguments
 ///
@@ -23,13 +23,17 @@ use crate::{
 /// | `rax` | [`SpaceCreate`](Call::SpaceCreate) | |
 /// | `rdi` | where: a multiple of [`OBJECT_SIZE`](crate::api::OBJECT_SIZE) | write, create objects |
 /// | `rsi` | its [`SpaceKind`] | |
-/// | `rdx` | its allowance of kernel memory, in frames | |
+/// | `rdx` | its quota of kernel memory, in frames of 4 KiB | |
+/// | `r10` | its quota of objects | |
+/// | `r8` | its share of the CPU, of [`WHOLE_CPU`](Quotas::WHOLE_CPU); 0: no limit of its own | |
 ///
 /// # Results
 ///
 /// * [`Ok`](Status::Ok)
-/// * [`NoMemory`](Status::NoMemory): the allowance of the caller's Space does not suffice for the Space and its allowance, that does not for
+/// * [`NoMemory`](Status::NoMemory): the kernel memory of the caller's Space does not suffice for the Space and its quota, that does not for
 ///   what the Space needs at once, or the kernel has no memory left
+/// * [`NoObjects`](Status::NoObjects): the objects of the caller's Space do not suffice for the Space and its quota
+/// * [`Refused`](Status::Refused): it would be nested deeper than [`MAX_SPACE_DEPTH`](crate::api::MAX_SPACE_DEPTH)
 /// * [`Unsupported`](Status::Unsupported): there are no such Spaces on this host
 ///
 /// But for `Ok`, nothing was created.
@@ -37,12 +41,12 @@ use crate::{
 /// # Misuse
 ///
 /// [`NotAligned`](Misuse::NotAligned), [`NoRight`](Misuse::NoRight), [`ObjectExists`](Misuse::ObjectExists): there is an object of any type
-/// already; [`BadArgument`](Misuse::BadArgument): no such kind.
+/// already; [`BadArgument`](Misuse::BadArgument): no such kind, or more than the whole CPU.
 ///
 /// # Effects
 ///
-/// The Space shows nothing, has no keeper, and a machine no policy: everything exits. It is charged to the allowance of the caller's
-/// Space, and its own allowance is taken from that, until it is destroyed.
+/// The Space shows nothing, has no keeper, and a machine no policy: everything exits. It is charged to the caller's
+/// Space, and its own quotas are taken from those of that, until it is destroyed.
 ///
 #[doc = never_waits!()]
 /// # Cost
@@ -51,8 +55,9 @@ use crate::{
 ///
 #[doc = example!("space_create")]
 #[inline]
-pub fn space_create(space: u64, kind: SpaceKind, allowance: u64) -> Result<()> {
-    done(Call::SpaceCreate, [space, kind as u64, allowance, 0, 0])
+pub fn space_create(space: u64, kind: SpaceKind, quotas: Quotas) -> Result<()> {
+    let Quotas { frames, objects, cpu } = quotas;
+    done(Call::SpaceCreate, [space, kind as u64, frames, objects, cpu])
 }
 
 destroy!(
@@ -62,7 +67,8 @@ destroy!(
     "Space",
     "Its threads stop and are in no Space any more; their peers are alerted and disconnected. Mappings into \
      it and Regions of it lose their link, and what was derived from it is no longer accessible, at once. The grants that it paid for are \
-     revoked. Its allowance returns to the Space of its creator. The caller must not run in it: \
+     revoked. Its quotas return to the Space that created it, but for what objects cost that it has paid for and that still exist: that \
+     returns when they are destroyed. The caller must not run in it: \
      [`CurrentThread`](Misuse::CurrentThread).",
     "Linear in its threads, tables, Mappings, Regions and grants, and in what was derived from it.",
     "After each 8 threads, 64 Mappings, 64 Regions and 256 grants it lets others run and is made again: they see the Space with what is left of \
@@ -164,6 +170,43 @@ pub fn space_set_keeper(space: u64, keeper: u64) -> Result<()> {
 #[inline]
 pub fn space_set_patience(space: u64, ticks: u64) -> Result<()> {
     space_set_state(space, 0, ticks)
+}
+
+/// Changes the quotas of a Space.
+///
+/// # Arguments
+///
+/// | register | argument | rights |
+/// |---|---|---|
+/// | `rax` | [`SpaceSetQuotas`](Call::SpaceSetQuotas) | |
+/// | `rdi` | the Space | write |
+/// | `rsi` | its quota of kernel memory, in frames of 4 KiB; [`UNCHANGED`](Quotas::UNCHANGED): as it is | |
+/// | `rdx` | its quota of objects; [`UNCHANGED`](Quotas::UNCHANGED): as it is | |
+/// | `r10` | its share of the CPU, of [`WHOLE_CPU`](Quotas::WHOLE_CPU), 0 for no limit of its own; [`UNCHANGED`](Quotas::UNCHANGED): as it is | |
+///
+/// # Results
+///
+/// * [`Ok`](Status::Ok)
+/// * [`NoMemory`](Status::NoMemory), [`NoObjects`](Status::NoObjects): the Space that created it has not that much left, or is gone
+/// * [`Refused`](Status::Refused): it uses more, or has passed on more
+///
+/// But for `Ok`, nothing was changed.
+///
+#[doc = misuse!("; [`NoRight`](Misuse::NoRight): also if the caller's Space is not above: the one that created it, the one that created that, and so on; [`BadArgument`](Misuse::BadArgument): more than the whole CPU")]
+/// # Effects
+///
+/// More is taken from the Space that created it, less returns there. A share of the CPU counts from now on.
+///
+#[doc = never_waits!()]
+/// # Cost
+///
+/// Linear in the Spaces above it.
+///
+#[doc = example!("space_set_quotas")]
+#[inline]
+pub fn space_set_quotas(space: u64, quotas: Quotas) -> Result<()> {
+    let Quotas { frames, objects, cpu } = quotas;
+    done(Call::SpaceSetQuotas, [space, frames, objects, cpu, 0])
 }
 
 /// Sets part of what a machine may do without asking its keeper: `count` entries of a [kind](policy::Kind). Programs use the
