@@ -277,10 +277,29 @@ pub fn fault_reply(kernel: &mut Kernel, client: Id<Thread>, portset: Id<Portset>
 #[inline(always)]
 pub fn leave(kernel: &mut Kernel, resume: Resume) -> ! {
     let _ = kernel;
-    // SAFETY: the state was borrowed through the lock, for this entry, and by nobody else; this is the end of the borrow,
-    // since nothing on the stack is used any more.
-    unsafe { lock::release() };
-    resume.leave()
+    #[cfg(test)]
+    std::panic::resume_unwind(std::boxed::Box::new(Left(resume)));
+    #[cfg(not(test))]
+    {
+        // SAFETY: the state was borrowed through the lock, for this entry, and by nobody else; this is the end of the
+        // borrow, since nothing on the stack is used any more.
+        unsafe { lock::release() };
+        resume.leave()
+    }
+}
+
+/// What a test unwinds with from where the kernel is left.
+#[cfg(test)]
+struct Left(#[allow(dead_code)] Resume);
+
+/// Runs part of the kernel that may leave it; whether it has returned instead.
+#[cfg(test)]
+pub fn returns(part: impl FnOnce()) -> bool {
+    match std::panic::catch_unwind(std::panic::AssertUnwindSafe(part)) {
+        Ok(()) => true,
+        Err(cause) if cause.is::<Left>() => false,
+        Err(cause) => std::panic::resume_unwind(cause),
+    }
 }
 
 /// `number`, as something that the compiler knows nothing of. It would make one jump table of all tests before and after, which takes

@@ -16,6 +16,7 @@ pub(super) fn install(kernel: Kernel) {
 ///
 /// # Safety
 /// The state is not accessed any more through that.
+#[cfg(not(test))]
 #[inline(always)]
 pub(super) unsafe fn release() {
     // SAFETY: as the caller promises.

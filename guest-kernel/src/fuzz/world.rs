@@ -445,12 +445,17 @@ impl World {
             return self.enter(self.supervisor);
         }
         let (time, random) = (cpu::time(), &mut self.random);
-        let registers = &mut self.kernel.objects.threads.get_mut(self.supervisor).unwrap().registers;
+        let supervisor = self.kernel.objects.threads.get_mut(self.supervisor).unwrap();
+        let (serves_fault, registers) = (supervisor.serves_fault, &mut supervisor.registers);
         for word in &mut registers.gpr {
             *word = random.below(4);
         }
         if random.one_in(4) {
             registers.gpr[RSI] = random.word();
+        }
+        if serves_fault {
+            // To supply memory it would have to name a Mapping: misuse stops it for ever.
+            registers.gpr[RSI] = random.below(2);
         }
         registers.gpr[RAX] = Call::IpcReplyWaitReceive as u64;
         registers.gpr[RDI] = OWN_OBJECTS;
@@ -492,7 +497,9 @@ impl World {
         }
         let Some(thread) = self.kernel.objects.threads.get_mut(id) else { return };
         (thread.registers.vector, thread.registers.error) = (vector, error);
-        self.kernel.interrupted();
+        entry::returns(|| {
+            self.kernel.interrupted();
+        });
     }
 
     /// A system call of the running thread, as the entry handles it.
@@ -505,8 +512,12 @@ impl World {
         if registers.gpr[RAX] == Call::ThreadSelf as u64 {
             registers.gpr[RDI] = registers.self_address;
             registers.gpr[RAX] = Status::Ok as u64;
-        } else if kernel.fast_path().is_none() && (!kernel.calls_for_state() || kernel.fast_state().is_none()) {
-            kernel.system_call();
+        } else {
+            entry::returns(|| {
+                if kernel.fast_path().is_none() && (!kernel.calls_for_state() || kernel.fast_state().is_none()) {
+                    kernel.system_call();
+                }
+            });
         }
     }
 

@@ -855,6 +855,106 @@ mod tests {
         }
     }
 
+    impl World {
+        /// Takes a piece away, and what is derived from it, as the kernel does.
+        fn withdraw(&mut self, piece: Piece) {
+            for (number, derived) in self.withdrawn(piece).unwrap().into_iter().enumerate() {
+                let space = self.spaces.get_mut(derived.space).unwrap();
+                if let Some(approach) = space.approach.get_mut().as_mut().filter(|_| number != 0) {
+                    approach.outlives(space.epoch, piece.space);
+                }
+                space.epoch += 1;
+            }
+        }
+        fn withdraw_mapping(&mut self, id: Id<Mapping>) {
+            let mapping = self.mappings.get(id).unwrap();
+            let piece =
+                Piece { space: mapping.space.unwrap(), start: mapping.start, end: mapping.start + mapping.size };
+            if mapping.used.replace(false) {
+                self.withdraw(piece);
+            }
+        }
+        /// What an address means, found by all links.
+        fn translate_anew(&self, space: Id<Space>, address: u64, want: Rights) -> Result<Translation, Fault> {
+            let known = self.spaces.get(space).unwrap().approach.replace(None);
+            let found = translate(&self.view(), space, address, want);
+            self.spaces.get(space).unwrap().approach.set(known);
+            found
+        }
+    }
+
+    proptest! {
+        /// Where the way to missing memory is known, an address means what it means anyway, whatever has changed since.
+        #[test]
+        fn known_ways_to_missing_memory_are_right(
+            links in prop::collection::vec((0usize..5, 1usize..6, 0u64..8, 0u64..8, 1u64..8), 0..6),
+            steps in prop::collection::vec((0u8..8, 0usize..12, 0u64..6, 0u64..4, 0u64..4), 1..200),
+        ) {
+            let mut world = World::new();
+            let mut spaces = vec![world.space(true)];
+            spaces.extend((1..6).map(|_| world.space(false)));
+            // Each shows half of the one before, and pieces of others.
+            for pair in spaces.windows(2) {
+                let region = world.region(pair[0], 0, 8 * PAGE, Rights::all());
+                assert!(world.map(region, pair[1], 0, 0, 4 * PAGE, Rights::all()));
+            }
+            for (from, to, offset, at, size) in links {
+                let (from, to) = if from < to { (from, to) } else { (to - 1, from + 1) };
+                let region = world.region(spaces[from], offset * PAGE, 8 * PAGE, Rights::all());
+                world.map(region, spaces[to], 0, at * PAGE, size * PAGE, Rights::all());
+            }
+            let (mappings, regions): (Vec<_>, Vec<_>) = (world.mappings.ids().collect(), world.regions.ids().collect());
+            for (what, which, page, size, rights) in steps {
+                let rights = Rights::from_bits_truncate(rights);
+                match what {
+                    0 if !mappings.is_empty() => {
+                        let id = mappings[which % mappings.len()];
+                        let mapping = world.mappings.get_mut(id).unwrap();
+                        let before = core::mem::replace(&mut mapping.rights, rights);
+                        if !rights.contains(before) {
+                            world.withdraw_mapping(id);
+                        }
+                    }
+                    1 if !mappings.is_empty() => {
+                        let id = mappings[which % mappings.len()];
+                        let space = world.mappings.get(id).unwrap().space.unwrap();
+                        let (start, size) = (page * PAGE, (size + 1) * PAGE);
+                        if !overlaps(&world.view(), world.spaces.get(space).unwrap(), start, size, id) {
+                            world.withdraw_mapping(id);
+                            let mapping = world.mappings.get_mut(id).unwrap();
+                            let old = core::mem::replace(&mut mapping.start, start);
+                            mapping.size = size;
+                            let places = &mut world.spaces.get_mut(space).unwrap().mappings;
+                            places.remove_if(old, |_| true);
+                            places.insert(start, id);
+                        }
+                    }
+                    2 => {
+                        let id = regions[which % regions.len()];
+                        world.regions.get_mut(id).unwrap().rights = rights;
+                        let shown: Vec<_> = mappings.iter().copied().filter(|&mapping| world.mappings.get(mapping).unwrap().region == Some(id)).collect();
+                        for mapping in shown {
+                            if let Some(piece) = super::shown(&world.view(), mapping, 0, MEMORY_END) {
+                                world.withdraw(piece);
+                            }
+                        }
+                    }
+                    _ => {
+                        let space = spaces[1 + which % 5];
+                        let expected = world.translate_anew(space, page * PAGE, rights);
+                        let found = translate(&world.view(), space, page * PAGE, rights);
+                        prop_assert_eq!(found.map(|found| found.physical), expected.map(|found| found.physical));
+                        if let (Ok(found), Ok(expected)) = (found, expected) {
+                            // What has been relaxed since need not be known: who wants it follows all links.
+                            prop_assert!(found.rights.contains(rights) && expected.rights.contains(found.rights));
+                            prop_assert!(found.before <= expected.before && found.after <= expected.after);
+                        }
+                    }
+                }
+            }
+        }
+    }
+
     /// Each Space shows all of the one before twice: what is derived from a page doubles with each.
     #[test]
     fn too_much_is_noticed_and_visited_once() {

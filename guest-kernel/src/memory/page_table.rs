@@ -50,15 +50,13 @@ pub struct Page {
 }
 
 impl Page {
-    /// Its entry in the table.
-    #[inline]
+    /// Its entry in the table, but for what tells large pages.
+    #[inline(always)]
     fn entry(&self) -> u64 {
         let mut entry = self.physical.get() | PRESENT | USER;
         entry |= if self.writable { WRITABLE } else { 0 };
         entry |= if self.executable { 0 } else { NO_EXECUTE };
-        entry |= if self.device { CACHE_DISABLE | WRITE_THROUGH } else { 0 };
-        entry |= if self.size == LARGE_PAGE_SIZE { LARGE } else { 0 };
-        entry
+        entry | if self.device { CACHE_DISABLE | WRITE_THROUGH } else { 0 }
     }
 }
 
@@ -110,24 +108,28 @@ impl PageTable {
 
     #[inline(never)]
     fn map_anywhere(&mut self, memory: &mut impl TableMemory, page: Page) -> Result<(), NoMemory> {
+        self.is_new = false;
+        // What is freed is not used again.
+        self.recent = None;
         let table = Self::table_below(memory, self.root, page.address, 3)?;
         let table = Self::table_below(memory, table, page.address, 2)?;
         if page.size == LARGE_PAGE_SIZE {
-            let slot = index(page.address, 1);
-            let old = memory.read(table, slot);
-            if old & (PRESENT | LARGE) == PRESENT {
-                memory.free(HostPhysical::new(old & ADDRESS));
-            }
-            // What was freed is not used again.
-            self.recent = None;
-            memory.write(table, slot, page.entry());
-        } else {
-            let table = Self::table_below(memory, table, page.address, 1)?;
-            self.recent = Some((page.address / LARGE_PAGE_SIZE, table));
-            memory.write(table, index(page.address, 0), page.entry());
+            Self::map_large(memory, table, page);
+            return Ok(());
         }
-        self.is_new = false;
+        let table = Self::table_below(memory, table, page.address, 1)?;
+        self.recent = Some((page.address / LARGE_PAGE_SIZE, table));
+        memory.write(table, index(page.address, 0), page.entry());
         Ok(())
+    }
+
+    fn map_large(memory: &mut impl TableMemory, table: HostPhysical, page: Page) {
+        let slot = index(page.address, 1);
+        let old = memory.read(table, slot);
+        if old & (PRESENT | LARGE) == PRESENT {
+            memory.free(HostPhysical::new(old & ADDRESS));
+        }
+        memory.write(table, slot, page.entry() | LARGE);
     }
 
     /// The table below the entry of `table`, at `level`, for `address`.
