@@ -199,6 +199,7 @@
 //! | [`space_get_state`](crate::libc::system_call::space::space_get_state) | `0x74` | Says what the state of a Space is. | never | constant |
 //! | [`space_set_state`](crate::libc::system_call::space::space_set_state) | `0x75` | Sets the state of a Space. | never | constant |
 //! | [`space_set_policy`](crate::libc::system_call::space::space_set_policy) | `0x76` | Sets what a machine may do without asking. | never | linear: entries |
+//! | [`space_set_quotas`](crate::libc::system_call::space::space_set_quotas) | `0x77` | Changes what a Space may use. | never | constant |
 //!
 //! ## [Threads](crate::libc::system_call::thread)
 //!

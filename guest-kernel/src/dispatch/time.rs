@@ -57,6 +57,12 @@ impl Time {
         (self.share, self.own, self.below)
     }
 
+    /// Threads that are held.
+    #[cfg(test)]
+    pub fn held(&self) -> &Queue {
+        &self.held
+    }
+
     /// Whether it has a limit.
     pub fn is_limited(&self) -> bool {
         self.budget != 0

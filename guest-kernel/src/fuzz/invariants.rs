@@ -36,6 +36,9 @@ fn queues(kernel: &Kernel) -> HashMap<String, Queue> {
     };
     add(Queue::Ready, kernel.ready.members(&objects.threads));
     add(Queue::Asking, kernel.grant.asking().members(&objects.threads));
+    for id in objects.payers.ids() {
+        add(Queue::Held, objects.payers.get(id).unwrap().time.held().members(&objects.threads));
+    }
     for id in objects.ports.ids() {
         add(Queue::Port, objects.ports.get(id).unwrap().clients.members(&objects.threads));
     }
@@ -59,6 +62,7 @@ enum Queue {
     Portset,
     Mutex,
     Cond,
+    Held,
 }
 
 /// A thread is in at most one queue, and what it waits for says which. Who could run, and has its time from the root, runs or is
@@ -72,6 +76,7 @@ fn threads(kernel: &Kernel) {
         let expected = match (thread.scheduling.queued, thread.wait) {
             (Queued::Ready, _) => Some(Queue::Ready),
             (Queued::Asking(..), _) => Some(Queue::Asking),
+            (Queued::Held(_), _) => Some(Queue::Held),
             (Queued::AtPort(port, _), _) => objects.ports.get(port).map(|_| Queue::Port),
             (Queued::No, Wait::Message(portset)) => {
                 let members = objects.portsets.get(portset).expect("a server's Portset exists").servers;

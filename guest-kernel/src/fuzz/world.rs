@@ -9,6 +9,7 @@ use crate::boot::table_of_places;
 use crate::dispatch::{Grant, Source};
 use crate::fault::{ChargedTables, PAGE_FAULT};
 use crate::kernel::Kernel;
+use crate::lifecycle;
 use crate::memory::frames::FramePool;
 use crate::memory::hierarchy::Space;
 use crate::memory::page_table::PageTable;
@@ -25,11 +26,13 @@ use ::fuzz::layout::{
 use ::fuzz::random::Random;
 use core::cell::RefCell;
 use protocols::address::{HostPhysical, PAGE_SIZE};
-use protocols::api::{Call, MappingState, NativeState, OBJECT_SIZE, RegionState, Rights, Status};
+use protocols::api::{Call, MappingState, NativeState, OBJECT_SIZE, Quotas, RegionState, Rights, Status};
 use protocols::virtual_cpu::register::{R8, R10, R15, RAX, RDI, RDX, RSI};
 use protocols::virtual_cpu::{Groups, VirtualCpuState, exit_reason};
 use zerocopy::{IntoBytes, TryFromBytes};
 
+/// Ticks in a second.
+const FREQUENCY: u64 = 100_000_000;
 const MEMORY: u64 = 64 << 20;
 const POOL: u64 = 2 << 20;
 const POOL_FRAMES: usize = 4096;
@@ -145,8 +148,8 @@ impl World {
             frames,
             current: None,
             ready: Queue::default(),
-            grant: Grant::new(cpu::time),
-            timer: Timer::new(100_000_000),
+            grant: Grant::new(cpu::time, FREQUENCY / Quotas::PERIODS_PER_SECOND),
+            timer: Timer::new(FREQUENCY),
             loaded: Loaded::default(),
             context: Context::new(),
             resident: None,
@@ -162,10 +165,11 @@ impl World {
         };
         let physical_space = kernel.objects.spaces.insert(Space::new(Contents::Physical, Account::new(0, None)));
         kernel.physical = Some(physical_space);
-        let mut account = Account::new(allowance, None);
+        let mut account = kernel.objects.open_first_account(allowance, allowance / lifecycle::LEAST_COST);
         let mut memory = ChargedTables { frames: &mut kernel.frames, account: &mut account };
         let table = PageTable::new(&mut memory, kernel.kernel_table).unwrap();
         let root = kernel.objects.spaces.insert(Space::new(Contents::Native(table), account));
+        kernel.objects.settle_in(root);
         kernel.show(physical_space, root, ROOT_MEMORY, ROOT, MEMORY - ROOT_MEMORY, Rights::all());
         let mut thread = Thread::new((root, 0), Source::Root);
         thread.stopped = false;
@@ -318,7 +322,7 @@ impl World {
         self.must(Call::RegionSetState, [kept, state, store, port, 0, 0]);
         let kept = self.reference(Call::RegionReference, kept);
         let space = self.own_place();
-        self.must(Call::SpaceCreate, [space, kind, 160, 0, 0, 0]);
+        self.must(Call::SpaceCreate, [space, kind, 160, 1000, 0, 0]);
         self.must(Call::SpaceSetState, [space, port, 0, 0, 0, 0]);
         let space = self.reference(Call::SpaceReference, space);
         let objects = (Rights::all() - Rights::EXECUTE).bits();
@@ -514,7 +518,19 @@ impl World {
             registers.gpr[RAX] = Status::Ok as u64;
         } else {
             entry::returns(|| {
-                if kernel.fast_path().is_none() && (!kernel.calls_for_state() || kernel.fast_state().is_none()) {
+                if kernel.fast_path().is_some() {
+                    return;
+                }
+                let number = kernel.number_of_call();
+                let is = |call: Call| number == Some(call as u64);
+                let short = match () {
+                    () if is(Call::ThreadSchedule) => kernel.fast_schedule(),
+                    () if is(Call::ThreadGetState) => kernel.fast_get_state(),
+                    () if is(Call::ThreadSetState) => kernel.fast_set_state(),
+                    () if is(Call::IpcSend) => kernel.fast_send(),
+                    () => None,
+                };
+                if short.is_none() {
                     kernel.system_call();
                 }
             });
