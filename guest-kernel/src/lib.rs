@@ -19,8 +19,10 @@
 //!
 //! ```text
 //! SYSCALL   -> entry -> fast_path (a call to a server that waits, a reply)        -> ring 3
+//!                    -> fault_path (a reply that supplies memory)                 -> ring 3
 //!                    -> calls -> objects, ipc, memory ... -> next_native          -> ring 3
-//! interrupt -> entry -> fault::resolve (a soft fault)                             -> ring 3
+//! interrupt -> entry -> fault_path (a hard fault, to a keeper that waits)         -> ring 3
+//!                    -> fault::resolve (a soft fault)                             -> ring 3
 //!                    -> fault, ipc, schedule ...          -> next_native          -> ring 3
 //! next_native: runs virtual CPUs (machine) or waits until a native thread is to run
 //! ```
