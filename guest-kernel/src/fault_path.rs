@@ -131,12 +131,15 @@ impl Kernel {
 
     /// Does to a Mapping what a native server's reply says. `None`: nothing has changed.
     #[inline(always)]
-    fn supply_quickly(&mut self, server: Id<Thread>) -> Option<Id<Mapping>> {
-        let server = self.objects.threads.get(server)?;
+    fn supply_quickly(&mut self, server_id: Id<Thread>) -> Option<Id<Mapping>> {
+        let server = self.objects.threads.get(server_id)?;
         let (space, gpr) = (server.space?, &server.registers.gpr);
         let (action, name) = (gpr[RSI], gpr[RDX]);
         let state = MappingState { offset: gpr[R10], start: gpr[R8], size: gpr[R9], rights: gpr[R12] };
-        let mapping = self.mapping_at(space, name, Rights::WRITE).ok()?;
+        let mapping = match self.quick_mapping(server_id, name) {
+            Some(mapping) => mapping,
+            None => self.mapping_at(space, name, Rights::WRITE).ok()?,
+        };
         let status = if action == memory_reply::PROTECT {
             self.protect_mapping(mapping, state.rights)
         } else {

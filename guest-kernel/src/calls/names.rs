@@ -81,6 +81,16 @@ impl Kernel {
         }
     }
 
+    /// The Mapping at an address, to be changed, which may have been destroyed, where it was found before.
+    #[inline(always)]
+    pub fn quick_mapping(&self, thread: Id<Thread>, address: u64) -> Option<Id<Mapping>> {
+        let space = self.objects.spaces.get(self.objects.threads.get(thread)?.space?)?;
+        match space.names.get(address, Rights::WRITE, self.objects.naming_epoch(space))? {
+            Object::Mapping(mapping) => Some(mapping),
+            _ => None,
+        }
+    }
+
     /// The Thread at an address, which may have been destroyed, where it was found before with rights that contain `want`.
     #[inline(always)]
     pub fn quick_thread(&self, thread: Id<Thread>, address: u64, want: Rights) -> Option<Id<Thread>> {
