@@ -190,6 +190,8 @@ pub struct Objects {
     pub payers: Arena<Payer>,
     /// How many of them have a limit of CPU time.
     pub limits: u64,
+    /// How often one has come, gone or changed.
+    pub limit_changes: u64,
     /// When to look again whether those have time that had none left.
     pub refills: Deadlines<Payer>,
     /// First of the Ports whose servers are to be told that there are no References any more.
@@ -219,6 +221,7 @@ impl Objects {
                 grants: Arena::new(),
                 payers: Arena::new(),
                 limits: 0,
+                limit_changes: 0,
                 refills: Deadlines::default(),
                 first_unreferenced: None,
                 places,

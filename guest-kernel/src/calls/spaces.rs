@@ -22,7 +22,9 @@ impl Kernel {
         [address, state, keeper]: [u64; 3],
     ) -> Done {
         let id = self.space_at(caller, address, Rights::READ)?;
-        self.dispatcher().account();
+        let mut dispatcher = self.dispatcher();
+        dispatcher.account();
+        dispatcher.pass_time_up();
         let reference = self.optional_reference(caller, keeper)?;
         let Some(space) = self.objects.spaces.get(id) else { return Ok(Status::NotFound) };
         let (keeper, patience) = (space.keeper.capability(), space.patience);

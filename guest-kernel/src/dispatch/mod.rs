@@ -127,6 +127,8 @@ pub struct Grant {
     payer: Option<Id<Payer>>,
     /// Up to when.
     accounted: u64,
+    /// Who has used time that those above do not know of.
+    unpassed: heapless::Vec<Id<Payer>, { time::MOST_UNPASSED }>,
     /// Ticks in a period in which time is limited.
     period: u64,
     /// Somebody asks, or the timer is to be set for a limit.
@@ -137,7 +139,8 @@ impl Grant {
     /// Time of the root, measured by `clock`, limited in periods of so many ticks.
     pub fn new(clock: fn() -> u64, period: u64) -> Self {
         let (payer, accounted, attention) = (None, 0, false);
-        Self { donor: None, since: 0, clock, asking: Queue::default(), payer, accounted, period, attention }
+        let (asking, unpassed) = (Queue::default(), heapless::Vec::new());
+        Self { donor: None, since: 0, clock, asking, payer, accounted, unpassed, period, attention }
     }
 
     /// The ticks in a period, and what the clock shows.

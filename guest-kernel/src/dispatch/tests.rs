@@ -513,14 +513,23 @@ impl World {
         paying.map(|id| self.space(id))
     }
 
+    /// What the payer whose time is used has not passed up to `space`, if it is below.
+    fn late_below(&self, space: usize) -> u64 {
+        let present = self.payers[space + 1..].iter().find(|&&payer| Some(payer) == self.grant.payer);
+        present.map_or(0, |&payer| self.objects.payers.get(payer).unwrap().time.unpassed())
+    }
+
     /// Time is accounted for, and nobody has more than the limits let all above have.
     fn check_time(&mut self) -> Result<(), TestCaseError> {
         self.dispatcher().account();
+        self.dispatcher().pass_time_up();
         let periods = NOW.get() / PERIOD + 1;
         for space in 0..SPACES {
             let (_, own, below) = self.objects.payers.get(self.payers[space]).unwrap().time.used();
             // Without limits it is somebody's, exactly; whose is seen when somebody else is chosen to run.
-            let all = self.own[space..].iter().sum();
+            let all: u64 = self.own[space..].iter().sum();
+            // But for what is not passed up of the one whose time is used.
+            let below = below + self.late_below(space);
             prop_assert!(below == all || space > 0 && self.objects.limits == 0, "{below} of {all}");
             prop_assert!(own == self.own[space] || self.objects.limits == 0, "{} of {}", own, self.own[space]);
             let budget = self.budgets[space];

@@ -8,6 +8,9 @@
 //!
 //! A payer with a limit has a budget for each period. When it is used up, threads that have time from nobody else are *held* by the
 //! payer until a period begins in which it has some again. What was used too much, because the timer came late, is taken off the next.
+//!
+//! To account for time does not take longer the deeper a Space is: payers without a limit are passed over, and what was used is
+//! passed up when somebody asks, or when [`MOST_UNPASSED`] payers have something to pass.
 
 use super::{Dispatcher, Queued};
 use crate::account::Payer;
@@ -15,10 +18,14 @@ use crate::arena::Id;
 use crate::deadlines::{Place, Timed};
 use crate::objects::{Objects, Queue};
 use crate::thread::Thread;
+use core::cell::Cell;
 use protocols::api::Quotas;
 
 /// How many threads are let go at once by a payer that has time again, with interrupts off.
 const AT_ONCE: usize = 16;
+
+/// How many payers may have time that is not passed up.
+pub const MOST_UNPASSED: usize = 64;
 
 /// The CPU time of a payer.
 #[derive(Debug, Default)]
@@ -33,8 +40,12 @@ pub struct Time {
     period: u64,
     /// Ticks used by itself.
     own: u64,
-    /// The same, and by those below.
+    /// The same, and by those below, as far as they have passed it up.
     below: u64,
+    /// What of that is not passed up yet.
+    unpassed: u64,
+    /// The nearest payer with a limit, from this one upwards, and when that was found out.
+    limited: Cell<(u64, Option<Id<Payer>>)>,
     /// It has a limit and nothing left.
     pub(super) exhausted: bool,
     /// Threads that are held.
@@ -55,6 +66,12 @@ impl Time {
     /// The share; ticks used by itself, and by those below as well.
     pub fn used(&self) -> (u64, u64, u64) {
         (self.share, self.own, self.below)
+    }
+
+    /// What is not passed up yet.
+    #[cfg(test)]
+    pub fn unpassed(&self) -> u64 {
+        self.unpassed
     }
 
     /// Threads that are held.
@@ -96,6 +113,7 @@ impl Objects {
             (true, false) => self.limits -= 1,
             _ => {}
         }
+        self.limit_changes += 1;
         // Whether it has time now is judged at once.
         if was_limited {
             self.refills.remove(&mut self.payers, id);
@@ -105,10 +123,53 @@ impl Objects {
 
     /// Removes a payer.
     pub fn remove_payer(&mut self, id: Id<Payer>) {
+        self.pass_up(id);
         self.refills.remove(&mut self.payers, id);
         if self.payers.remove(id).is_some_and(|payer| payer.time.is_limited()) {
             self.limits -= 1;
+            self.limit_changes += 1;
         }
+    }
+
+    /// Adds what a payer has not passed up to all above it.
+    fn pass_up(&mut self, id: Id<Payer>) {
+        let Some(payer) = self.payers.get_mut(id) else { return };
+        let ticks = core::mem::take(&mut payer.time.unpassed);
+        let mut next = payer.parent().filter(|_| ticks != 0);
+        while let Some(payer) = next.and_then(|id| self.payers.get_mut(id)) {
+            payer.time.below += ticks;
+            next = payer.parent();
+        }
+    }
+
+    /// The nearest payer with a limit, from `payer` upwards. Looked for anew only when a limit has come or gone.
+    fn limited(&self, payer: Option<Id<Payer>>) -> Option<Id<Payer>> {
+        if self.limits == 0 {
+            return None;
+        }
+        let asked = payer?;
+        let now = self.limit_changes;
+        let mut next = Some(asked);
+        let found = loop {
+            let Some((id, payer)) = next.and_then(|id| Some((id, self.payers.get(id)?))) else { break None };
+            if payer.time.is_limited() {
+                break Some(id);
+            }
+            match payer.time.limited.get() {
+                (when, found) if when == now => break found,
+                _ => next = payer.parent(),
+            }
+        };
+        if let Some(payer) = self.payers.get(asked) {
+            payer.time.limited.set((now, found));
+        }
+        found
+    }
+
+    /// The next one above a payer.
+    fn limited_above(&self, id: Id<Payer>) -> Option<Id<Payer>> {
+        let parent = self.payers.get(id)?.parent();
+        self.limited(parent)
     }
 }
 
@@ -118,18 +179,19 @@ impl Dispatcher<'_> {
         self.objects.payer_of(self.thread(id)?.space?)
     }
 
-    /// Those who pay, from `payer` upwards.
-    fn payers(&self, payer: Option<Id<Payer>>) -> impl Iterator<Item = (Id<Payer>, &Payer)> {
-        let with = |id: Option<Id<Payer>>| id.and_then(|id| Some((id, self.objects.payers.get(id)?)));
-        core::iter::successors(with(payer), move |(_, payer)| with(payer.parent()))
-    }
-
     /// Who has no time left, of those who pay for a thread.
     pub(super) fn exhausted(&self, id: Id<Thread>) -> Option<Id<Payer>> {
         if self.objects.limits == 0 {
             return None;
         }
-        self.payers(self.payer(id)).find(|(_, payer)| payer.time.exhausted).map(|(id, _)| id)
+        let mut next = self.objects.limited(self.payer(id));
+        while let Some(id) = next {
+            if self.objects.payers.get(id).is_some_and(|payer| payer.time.exhausted) {
+                return Some(id);
+            }
+            next = self.objects.limited_above(id);
+        }
+        None
     }
 
     /// From now on time belongs to `payer`.
@@ -146,18 +208,38 @@ impl Dispatcher<'_> {
     pub fn account(&mut self) {
         let (now, length) = ((self.grant.clock)(), self.grant.period);
         let elapsed = now.saturating_sub(core::mem::replace(&mut self.grant.accounted, now));
-        let mut next = self.grant.payer;
-        while let Some((id, payer)) = next.and_then(|id| Some((id, self.objects.payers.get_mut(id)?))) {
-            let time = &mut payer.time;
-            if self.grant.payer == Some(id) {
-                time.own += elapsed;
+        let Some(id) = self.grant.payer else { return };
+        let Some(payer) = self.objects.payers.get_mut(id) else { return };
+        let time = &mut payer.time;
+        time.own += elapsed;
+        time.below += elapsed;
+        let is_new = time.unpassed == 0;
+        time.unpassed += elapsed;
+        if is_new && elapsed != 0 {
+            if self.grant.unpassed.is_full() {
+                self.pass_time_up();
             }
-            time.below += elapsed;
-            next = payer.parent();
-            if payer.time.is_limited() {
-                self.spend(id, elapsed, now / length);
-            }
+            // There is room now.
+            let _ = self.grant.unpassed.push(id);
         }
+        let mut next = self.objects.limited(Some(id));
+        while let Some(id) = next {
+            self.spend(id, elapsed, now / length);
+            next = self.objects.limited_above(id);
+        }
+    }
+
+    /// Has every payer know what was used below it, but for what whose time is used has used.
+    pub fn pass_time_up(&mut self) {
+        let present = self.grant.payer;
+        let objects = &mut *self.objects;
+        self.grant.unpassed.retain(|&id| {
+            let stays = Some(id) == present;
+            if !stays {
+                objects.pass_up(id);
+            }
+            stays
+        });
     }
 
     fn spend(&mut self, id: Id<Payer>, elapsed: u64, period: u64) {
@@ -195,13 +277,15 @@ impl Dispatcher<'_> {
     /// When to look again whether somebody has time, or has none left.
     pub fn next_limit(&self) -> u64 {
         let (now, length) = ((self.grant.clock)(), self.grant.period);
-        let refill = self.objects.refills.first(&self.objects.payers).map_or(u64::MAX, |(time, _)| time);
-        let limited = self.payers(self.grant.payer).filter(|(_, payer)| payer.time.is_limited());
-        let ends = limited.map(|(_, Payer { time, .. })| {
+        let mut soonest = self.objects.refills.first(&self.objects.payers).map_or(u64::MAX, |(time, _)| time);
+        let mut next = self.objects.limited(self.grant.payer);
+        while let Some((id, payer)) = next.and_then(|id| Some((id, self.objects.payers.get(id)?))) {
+            let time = &payer.time;
             let spent = time.spent.saturating_sub(time.budget.saturating_mul(now / length - time.period));
-            now + time.budget.saturating_sub(spent)
-        });
-        ends.fold(refill, u64::min)
+            soonest = soonest.min(now + time.budget.saturating_sub(spent));
+            next = self.objects.limited_above(id);
+        }
+        soonest
     }
 
     /// Takes the CPU from those who have no time left, and lets those go on who have some again: after a time that

@@ -80,7 +80,8 @@ pub struct SpaceState {
     pub cpu: u64,
     /// Ticks of the time stamp counter for which its own threads have used the CPU on time from the root, or had others use it for them.
     pub time: u64,
-    /// The same, and that of all Spaces created from it, and so on, gone ones included.
+    /// The same, and that of all Spaces created from it, and so on, gone ones included. Where the asker's own Space is one of those, what it has
+    /// used lately may be missing.
     pub time_below: u64,
 }
 
