@@ -110,7 +110,8 @@ pub fn start(boot_info: u64) -> Kernel {
     let devices = devices::stretches(taken, info.direct_map_end, MAX_DEVICES);
     let ram = joined(ranges().map(|range| (range.start, range.start + range.length)).collect());
     let Some(list) = frames.allocate().and_then(Frame::new) else { stop(format_args!("no memory for the kernel")) };
-    let Some(places) = table_of_places(&mut frames, info.direct_map_end) else {
+    let memory_end = ram.iter().map(|&(_, end)| end).max().unwrap_or(0);
+    let Some(places) = table_of_places(&mut frames, memory_end) else {
         stop(format_args!("no memory for the table of what lives where: {} MiB are too few", own >> 20))
     };
     let kernel_memory = frames.free_count() as u64 * PAGE_SIZE;
