@@ -5,7 +5,7 @@ use alloc::string::String;
 use core::fmt::{self, Write};
 
 use protocols::address::PAGE_SIZE;
-use protocols::api::{Call, Rights, SpaceKind};
+use protocols::api::{Call, Quotas, Rights, SpaceKind};
 use protocols::exception::{MachineExit, MachineReply, NativeException};
 use protocols::libc::console::Console;
 use protocols::libc::time;
@@ -32,6 +32,8 @@ const MOST_LOOKS: u64 = 4000;
 const BEATS_PER_SECOND: u64 = 500;
 /// A beat may be so many periods late, no more.
 const MOST_PERIODS: u64 = 125;
+/// Frames that a Space needs at least.
+const LEAST_FRAMES: u64 = 1;
 /// Fewer ticks than any call takes.
 const FASTEST_CALL: u64 = 20;
 /// Pages of the supervisor's that only it may change.
@@ -120,8 +122,8 @@ struct Supervisor {
     victim: Victim,
     table: [u16; TABLE],
     frequency: u64,
-    /// The largest allowance that a child can be given: what is left of the supervisor's own.
-    allowance: u64,
+    /// Most frames of kernel memory, and most objects, that a child can be given: what is left of the supervisor's own.
+    left: [u64; 2],
     exceptions: u64,
     exits: u64,
     faults: u64,
@@ -151,7 +153,7 @@ impl Supervisor {
             victim,
             table,
             frequency,
-            allowance: 0,
+            left: [0; 2],
             exceptions,
             exits,
             faults,
@@ -161,24 +163,29 @@ impl Supervisor {
         for child in supervisor.children(&mut Random::new(0))? {
             child.end(&mut Random::new(0))?;
         }
-        supervisor.allowance = supervisor.largest_allowance()?;
+        supervisor.left = supervisor.left()?;
         Ok(supervisor)
     }
 
-    /// How much a child can be given: tells, to the frame, what the supervisor has left.
-    fn largest_allowance(&self) -> Result<u64, Failure> {
+    /// What a child can be given: tells, to the frame and the object, what the supervisor has left.
+    fn left(&self) -> Result<[u64; 2], Failure> {
+        let frames = self.most(|frames| Quotas { frames, objects: 0, cpu: 0 })?;
+        Ok([frames, self.most(|objects| Quotas { frames: LEAST_FRAMES, objects, cpu: 0 })?])
+    }
+
+    fn most(&self, quotas: impl Fn(u64) -> Quotas) -> Result<u64, Failure> {
         let (mut possible, mut impossible) = (0, 1 << 20);
         while impossible - possible > 1 {
             let middle = (possible + impossible) / 2;
-            if self.is_possible(middle)? { possible = middle } else { impossible = middle }
+            if self.is_possible(quotas(middle))? { possible = middle } else { impossible = middle }
         }
         Ok(possible)
     }
 
-    fn is_possible(&self, allowance: u64) -> Result<bool, Failure> {
-        match Space::new(SpaceKind::Native, allowance) {
+    fn is_possible(&self, quotas: Quotas) -> Result<bool, Failure> {
+        match Space::new(SpaceKind::Native, quotas) {
             Ok(_) => Ok(true),
-            Err(Status::NoMemory) => Ok(false),
+            Err(Status::NoMemory | Status::NoObjects) => Ok(false),
             Err(status) => Err(status.into()),
         }
     }
@@ -282,9 +289,9 @@ impl Supervisor {
                 return Err(format!("the supervisor's memory has changed at {:#x}", position * 8));
             }
         }
-        let allowance = self.largest_allowance().map_err(unexpected)?;
-        if allowance != self.allowance {
-            return Err(format!("{allowance} frames are left of {}", self.allowance));
+        let left = self.left().map_err(unexpected)?;
+        if left != self.left {
+            return Err(format!("{left:?} frames and objects are left of {:?}", self.left));
         }
         let (longest, period) = (self.victim.longest, self.frequency / BEATS_PER_SECOND);
         if longest.max(time::now() - self.victim.last()) > MOST_PERIODS * period {
