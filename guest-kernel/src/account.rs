@@ -168,6 +168,17 @@ impl Objects {
         self.give_back(payer, bytes, 1);
     }
 
+    /// Charges who pays for an object `bytes` more for it. False, with nothing changed, if it cannot pay, or its Space is gone.
+    pub fn charge_more(&mut self, payer: Id<Payer>, bytes: u64) -> bool {
+        let space = self.payers.get(payer).and_then(|payer| payer.space);
+        space.is_some_and(|space| self.take(space, bytes, 0).is_ok())
+    }
+
+    /// Gives back what was [charged more](Self::charge_more).
+    pub fn refund_more(&mut self, payer: Id<Payer>, bytes: u64) {
+        self.give_back(payer, bytes, 0);
+    }
+
     /// Who stands for a Space.
     pub fn payer_of(&self, space: Id<Space>) -> Option<Id<Payer>> {
         self.spaces.get(space)?.account.payer

@@ -7,11 +7,12 @@ use crate::arena::Id;
 use crate::dispatch::Queued;
 use crate::kernel::Kernel;
 use crate::memory::hierarchy::{Mapping, Space};
+use crate::memory::page_set::PageSet;
 use crate::objects::{Mutex, Object, Port, Portset};
 use crate::thread::{Thread, Wait};
 use protocols::api::Status;
 
-/// How much of an object goes in one entry of the kernel: waiters, Mappings, Regions, grants.
+/// How much of an object goes in one entry of the kernel: waiters, Mappings, Regions, grants, leaves of what was copied.
 pub const PIECES: usize = 64;
 /// How many Threads of a Space do, which take more time.
 const THREADS: usize = 8;
@@ -25,8 +26,20 @@ impl Kernel {
             Object::Port(id) => (0..PIECES).any(|_| !self.turn_away_from_port(id)),
             Object::Portset(id) => (0..PIECES).any(|_| !self.turn_away_from_portset(id)),
             Object::Space(id) => self.dismantle_space(id),
-            Object::Mapping(_) | Object::Region(_) | Object::Thread(_) | Object::Reference(_) => true,
+            Object::Mapping(id) => self.dismantle_mapping(id),
+            Object::Region(_) | Object::Thread(_) | Object::Reference(_) => true,
         }
+    }
+
+    /// A Mapping of which much was copied appears nowhere while that is forgotten.
+    fn dismantle_mapping(&mut self, id: Id<Mapping>) -> bool {
+        if self.objects.copied(id).is_none_or(|copied| copied.cost() <= PIECES as u64 * PageSet::LEAF_COST) {
+            return true;
+        }
+        self.withdraw_mapping(id);
+        self.leave_out(id);
+        self.objects.free_copied(id, |copied| (0..PIECES).map(|_| copied.remove_first_leaf()).sum());
+        false
     }
 
     fn dismantle_space(&mut self, id: Id<Space>) -> bool {
@@ -59,6 +72,10 @@ impl Kernel {
 
     /// Has a Mapping appear in no Space.
     fn leave_out(&mut self, id: Id<Mapping>) {
+        let shadow = self.objects.shadow_of(id);
+        if let Some(shadow) = shadow.and_then(|shadow| self.objects.mappings.get_mut(shadow)) {
+            shadow.space = None;
+        }
         let Some(mapping) = self.objects.mappings.get_mut(id) else { return };
         let (space, start) = (mapping.space.take(), mapping.start);
         if let Some(space) = space.and_then(|space| self.objects.spaces.get_mut(space)) {

@@ -79,7 +79,7 @@ impl Kernel {
         let space = self.objects.spaces.get(id).ok_or(Unresolved::Fault(Fault::Unmapped))?;
         let window = match space.windows.find(address, want, space.epoch) {
             Some(window) => window,
-            None => self.derive_window(id, address, want).map_err(Unresolved::Fault)?,
+            None => self.derive_window(id, address, want)?,
         };
         match self.objects.spaces.get(id).map(|space| &space.contents) {
             Some(Contents::Native(_)) => self.install_in_native(id, page_of(address, &window)),
@@ -99,10 +99,10 @@ impl Kernel {
         Ok(())
     }
 
-    /// The window of a Space around an address with the rights wanted.
+    /// The window of a Space around an address with the rights wanted. A page that is to be copied before it is written to is.
     #[inline(always)]
-    pub fn window(&mut self, id: Id<Space>, address: u64, want: Rights) -> Result<Window, Fault> {
-        let space = self.objects.spaces.get(id).ok_or(Fault::Unmapped)?;
+    pub fn window(&mut self, id: Id<Space>, address: u64, want: Rights) -> Result<Window, Unresolved> {
+        let space = self.objects.spaces.get(id).ok_or(Unresolved::Fault(Fault::Unmapped))?;
         match space.windows.find(address, want, space.epoch) {
             Some(window) => Ok(window),
             None => self.find_window(id, address, want),
@@ -110,7 +110,7 @@ impl Kernel {
     }
 
     #[inline(never)]
-    fn find_window(&mut self, id: Id<Space>, address: u64, want: Rights) -> Result<Window, Fault> {
+    fn find_window(&mut self, id: Id<Space>, address: u64, want: Rights) -> Result<Window, Unresolved> {
         let window = self.derive_window(id, address, want)?;
         if window.end - window.start <= PAGE_SIZE
             && !window.tracked
@@ -123,8 +123,19 @@ impl Kernel {
 
     /// Finds a window, and remembers it if more than one page can be found in it.
     #[inline]
-    fn derive_window(&mut self, id: Id<Space>, address: u64, want: Rights) -> Result<Window, Fault> {
-        let mut found = translate(&self.hierarchy(), id, address, want)?;
+    fn derive_window(&mut self, id: Id<Space>, address: u64, want: Rights) -> Result<Window, Unresolved> {
+        let mut found = match translate(&self.hierarchy(), id, address, want) {
+            Err(Fault::Copy(mapping, offset)) => {
+                let copy = self.copy_page(mapping, offset)?;
+                // A page that this Space itself has copied needs no further look.
+                if copy.space == Some(id) && copy.rights.contains(want) {
+                    return Ok(Window::page(address & !(PAGE_SIZE - 1), copy.page, copy.rights));
+                }
+                translate(&self.hierarchy(), id, address, want)
+            }
+            found => found,
+        }
+        .map_err(Unresolved::Fault)?;
         if found.tracked {
             self.limit_tracked(id, address, want, &mut found);
         }
@@ -259,11 +270,16 @@ impl Kernel {
 
     /// An access of a thread, its own or the kernel's on its behalf, that the hierarchy does not allow.
     pub fn unresolved(&mut self, id: Id<Thread>, unresolved: Unresolved, address: u64, want: Rights) {
-        if let Unresolved::Fault(Fault::Region(region, offset)) = unresolved {
+        let missing = match unresolved {
+            Unresolved::Fault(Fault::Region(region, offset)) => Some((region, offset, want)),
+            Unresolved::Fault(Fault::Source(region, offset)) => Some((region, offset, Rights::READ)),
+            _ => None,
+        };
+        if let Some((region, offset, missing)) = missing {
             let keeper = self.objects.regions.get(region);
             let keeper = keeper.and_then(|region| self.objects.destination(&region.keeper));
             if let Some(keeper) = keeper {
-                let message = [offset, want.bits(), address, 0, 0, 0, 0, 0];
+                let message = [offset, missing.bits(), address, want.bits(), 0, 0, 0, 0];
                 // Should the keeper have no memory, the thread gets the exception.
                 if let Some(thread) = self.objects.threads.get_mut(id) {
                     thread.message = message;
@@ -368,17 +384,21 @@ impl Kernel {
             MessageKind::MemoryFault
                 if matches!(words[0], memory_reply::RETRY | memory_reply::MAP | memory_reply::PROTECT) =>
             {
-                let [_, want, address, ..] = thread.message;
+                let [_, _, address, want, ..] = thread.message;
                 self.retry(id, address, Rights::from_bits_truncate(want));
             }
             MessageKind::MemoryFault => {
-                let (want, address) = (Rights::from_bits_truncate(thread.message[1]), thread.message[2]);
+                let [_, _, address, want, ..] = thread.message;
+                let want = Rights::from_bits_truncate(want);
                 return self.raise_page_fault(id, address, want);
             }
             _ => {
                 thread.native.exceptions.pending = Pending::default();
                 thread.stopped |= words[0] != exception_reply::RESUME;
-                if let [PAGE_FAULT, error, _, address, ..] = thread.message {
+                // Who stops repeats nothing: no page is to be copied for it.
+                if let [PAGE_FAULT, error, _, address, ..] = thread.message
+                    && words[0] == exception_reply::RESUME
+                {
                     self.retry(id, address, wanted(error));
                 }
             }

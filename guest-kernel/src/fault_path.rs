@@ -44,7 +44,7 @@ impl Kernel {
         }
         if let Some((start, id)) = lower.mappings.at_or_before(missing.address) {
             let mapping = objects.mappings.get(id)?;
-            if missing.address - start < mapping.size && mapping.rights.contains(want) {
+            if missing.address - start < mapping.size && (mapping.rights.contains(want) || mapping.shadow.is_some()) {
                 return None;
             }
         }
@@ -57,11 +57,11 @@ impl Kernel {
             return None;
         }
         portset.servers.take_first(server);
-        let message = [missing.offset, want.bits(), address, 0, 0, 0, 0, 0];
+        let message = [missing.offset, want.bits(), address, want.bits(), 0, 0, 0, 0];
         client.sending = MessageKind::MemoryFault;
         client.wait = Wait::Keeper(server_id);
         // All that is looked at of a message that has arrived.
-        client.message[..3].copy_from_slice(&message[..3]);
+        client.message[..4].copy_from_slice(&message[..4]);
         set_words(&message, server.receiving(keeper.name(port), MessageKind::MemoryFault));
         server.wait = Wait::Nothing;
         server.client = Some(client_id);
@@ -97,7 +97,7 @@ impl Kernel {
         {
             return None;
         }
-        let [_, want, address, ..] = client.message;
+        let [_, _, address, want, ..] = client.message;
         let (space, want) = (client.space?, Rights::from_bits_truncate(want));
         let is_installed = match server.registers.gpr[RSI] {
             memory_reply::RETRY => None,
@@ -158,7 +158,7 @@ impl Kernel {
         let missing = approach.reach(address, want, upper.epoch)?;
         let mapping = objects.mappings.get(supplied)?;
         let inside = missing.address.wrapping_sub(mapping.start);
-        if mapping.space != Some(missing.space) || inside >= mapping.size {
+        if mapping.space != Some(missing.space) || inside >= mapping.size || mapping.shadow.is_some() {
             return None;
         }
         // Where there may be a large page the general way looks for it.

@@ -79,6 +79,7 @@ pub mod arena;
 pub mod boot;
 pub mod calls;
 pub mod connection;
+pub mod copy_on_write;
 pub mod deadlines;
 pub mod devices;
 pub mod dismantle;

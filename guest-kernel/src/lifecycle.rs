@@ -219,6 +219,7 @@ impl Kernel {
             Object::Cond(id) => self.destroy_condition(id),
             Object::Mapping(id) => {
                 self.detach_mapping(id);
+                self.end_shadow(id);
                 self.objects.drop_access(id);
                 let mapping = self.objects.mappings.remove(id);
                 self.objects.drop_kept(mapping.and_then(|mapping| mapping.space_link));

@@ -149,6 +149,8 @@
 //! | [`mapping_get_state`](crate::libc::system_call::mapping::mapping_get_state) | `0x34` | Says what the state of a Mapping is. | never | constant |
 //! | [`mapping_set_state`](crate::libc::system_call::mapping::mapping_set_state) | `0x35` | Sets the state of a Mapping. | never | linear: what was derived |
 //! | [`mapping_protect`](crate::libc::system_call::mapping::mapping_protect) | `0x36` | Changes the rights of a Mapping. | never | linear: what was derived |
+//! | [`mapping_get_copied`](crate::libc::system_call::mapping::mapping_get_copied) | `0x38` | Says which pages of a copy-on-write Mapping were copied. | never | linear: words |
+//! | [`mapping_set_copied`](crate::libc::system_call::mapping::mapping_set_copied) | `0x39` | Sets which pages of a copy-on-write Mapping count as copied. | never | linear: words, what was derived |
 //!
 //! ## [Regions](crate::libc::system_call::region)
 //!
@@ -298,7 +300,7 @@ pub mod transfer;
 
 pub use crate::native_thread::NativeState;
 pub use call::Call;
-pub use mapping::MappingState;
+pub use mapping::{COPIED_WORDS, MappingState};
 pub use message::{MessageKind, WITH_REFERENCE};
 pub use mutex::MutexState;
 pub use reference::{MAX_GRANT_DEPTH, ReferenceRights};

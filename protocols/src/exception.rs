@@ -11,12 +11,15 @@ use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 pub struct MemoryFault {
     /// Offset in the Region.
     pub offset: u64,
-    /// [`Rights`](crate::api::Rights) wanted.
+    /// [`Rights`](crate::api::Rights) wanted of the Region.
     pub access: u64,
     /// The address in the faulting thread's own Space.
     pub address: u64,
+    /// The rights that the thread's own access wants: not those wanted of the Region where a page is about to be
+    /// [copied](crate::api::MappingState#copy-on-write).
+    pub wanted: u64,
     /// Zero.
-    pub reserved: [u64; 5],
+    pub reserved: [u64; 4],
 }
 
 /// The reply to a memory fault: what to do, the first word, and with what.

@@ -1,9 +1,10 @@
 //! Calls on Mappings and Regions.
 
 use super::{Done, Stop};
+use crate::account::Payer;
 use crate::arena::Id;
 use crate::kernel::Kernel;
-use crate::list::List;
+use crate::list::{List, Place};
 use crate::memory::hierarchy::{
     Circular, MEMORY_END, Mapping, Piece, Region, Space, link_mapping, link_region, order, overlaps, shown,
     unlink_mapping, unlink_region,
@@ -13,6 +14,7 @@ use crate::objects::Object;
 use crate::references::Capability;
 use crate::space::Contents;
 use crate::thread::Thread;
+use core::cell::Cell;
 use protocols::address::PAGE_SIZE;
 use protocols::api::{MappingState, ObjectType, ReferenceRights, RegionState, Rights, Status};
 use protocols::exception::Misuse;
@@ -38,11 +40,29 @@ impl Region {
     }
 }
 
+/// What a Mapping is to be linked to.
+struct Links {
+    /// A Region, or the one that it has.
+    region: Option<Capability>,
+    space: Option<Id<Space>>,
+    /// By what it is linked to that Space, if that changes.
+    space_link: Option<Capability>,
+    /// A shadow, or the one that it has.
+    shadow: Option<NewShadow>,
+}
+
+struct NewShadow {
+    capability: Capability,
+    region: Id<Region>,
+    /// Who pays for the Mapping.
+    payer: Id<Payer>,
+}
+
 /// How far one entry of the kernel searches.
 const SEARCH_STEPS: usize = 256;
 
 impl Kernel {
-    pub(super) fn set_mapping(&mut self, caller: Id<Space>, address: u64, state: u64, region: u64, space: u64) -> Done {
+    pub(super) fn set_mapping(&mut self, caller: Id<Space>, [address, state, region, space, shadow]: [u64; 5]) -> Done {
         let id = self.mapping_at(caller, address, Rights::WRITE)?;
         let state = match state {
             0 => self.objects.mappings.get(id).map(Mapping::state).unwrap_or_default(),
@@ -51,17 +71,40 @@ impl Kernel {
         let rights = check_mapping(&state)?;
         let capability = self.optional_link(caller, region, ObjectType::Region, ReferenceRights::empty())?;
         let (space, space_link) = self.optional_space(caller, space, ReferenceRights::MAP)?.unzip();
+        let shadow = if shadow == 0 { None } else { self.optional_region(caller, shadow)? };
         let Some(mapping) = self.objects.mappings.get(id) else { return Err(Misuse::NoObject.into()) };
         let space = space.or(mapping.space);
-        if space == mapping.space && capability.is_none_or(|capability| mapping.access.link == Some(capability)) {
+        if space == mapping.space
+            && shadow.is_none()
+            && capability.is_none_or(|capability| mapping.access.link == Some(capability))
+        {
             let status = self.place_mapping(id, &state)?;
             self.set_link(space_link, |objects| Some(&mut objects.mappings.get_mut(id)?.space_link));
             return Ok(status);
         }
-        let region = match capability.map(|capability| capability.target) {
-            Some(Object::Region(region)) => Some(region),
-            _ => mapping.region,
+        let shadow = match shadow {
+            Some((capability, region)) => {
+                let (place, _) = self.object_memory(caller, address, Rights::WRITE)?;
+                let payer = self.objects.places.get(place.get()).ok_or(Misuse::NoObject)?.payer;
+                Some(NewShadow { capability, region, payer })
+            }
+            None => None,
         };
+        self.reset_mapping(id, &state, rights, Some(Links { region: capability, space, space_link, shadow }))
+    }
+
+    /// Has a Mapping say what `state` says, and of what `links` say, if anything. All that came through it is dropped.
+    fn reset_mapping(&mut self, id: Id<Mapping>, state: &MappingState, wanted: Rights, links: Option<Links>) -> Done {
+        let Some(mapping) = self.objects.mappings.get(id) else { return Err(Misuse::NoObject.into()) };
+        let (mut region, mut space) = (mapping.region, mapping.space);
+        let mut has_shadow = mapping.shadow.is_some();
+        if let Some(links) = &links {
+            if let Some(Object::Region(new)) = links.region.map(|capability| capability.target) {
+                region = Some(new);
+            }
+            space = links.space;
+            has_shadow |= links.shadow.is_some();
+        }
         if let Some(space) = space.and_then(|space| self.objects.spaces.get(space)) {
             check_end(space, state.start + state.size)?;
             if overlaps(&self.hierarchy(), space, state.start, state.size, id) {
@@ -77,16 +120,32 @@ impl Kernel {
         if !self.prepare_heap() {
             return Ok(Status::NoMemory);
         }
-        self.detach_mapping(id);
-        if let Some(capability) = capability {
-            self.objects.set_access(id, &capability);
+        if has_shadow {
+            let shadow = links.as_ref().and_then(|links| links.shadow.as_ref()).map(|new| (new.region, new.payer));
+            match self.prepare_shadow(id, shadow.filter(|&(shadow, _)| Some(shadow) != region), space) {
+                Status::Ok => {}
+                status => return Ok(status),
+            }
         }
-        self.set_link(space_link, |objects| Some(&mut objects.mappings.get_mut(id)?.space_link));
+        self.detach_mapping(id);
+        let mut shadow = None;
+        if let Some(Links { region: capability, space_link, shadow: new, .. }) = links {
+            shadow = new.map(|new| (new.capability, new.region));
+            if let Some(capability) = capability {
+                self.objects.set_access(id, &capability);
+            }
+            self.set_link(space_link, |objects| Some(&mut objects.mappings.get_mut(id)?.space_link));
+        }
         if let Some(mapping) = self.objects.mappings.get_mut(id) {
-            mapping.access.wanted = rights;
+            mapping.access.wanted = wanted;
             let (access, space_link) = (core::mem::take(&mut mapping.access), mapping.space_link);
-            let (rights, offset, start, size) = (rights & access.limit(), state.offset, state.start, state.size);
-            *mapping = Mapping { region, space, space_link, offset, start, size, rights, access, ..Mapping::default() };
+            let (rights, offset, start, size) = (wanted & access.limit(), state.offset, state.start, state.size);
+            let (used, place) = (Cell::new(false), Place::default());
+            let shadow = mapping.shadow.take();
+            *mapping = Mapping { region, space, space_link, offset, start, size, rights, place, used, access, shadow };
+        }
+        if has_shadow {
+            self.set_shadow(id, shadow);
         }
         if let Some(space) = space.and_then(|space| self.objects.spaces.get_mut(space)).filter(|_| state.size != 0) {
             space.mappings.insert(state.start, id);
@@ -106,7 +165,8 @@ impl Kernel {
             && mapping.offset == state.offset
             && state.size >= mapping.size
             && mapping.size != 0
-            && rights.contains(mapping.rights);
+            && rights.contains(mapping.rights)
+            && mapping.shadow.is_none();
         if !grows {
             return self.replace_mapping(id, state, wanted);
         }
@@ -125,6 +185,9 @@ impl Kernel {
     fn replace_mapping(&mut self, id: Id<Mapping>, state: &MappingState, wanted: Rights) -> Done {
         let objects = &self.objects;
         let Some(mapping) = objects.mappings.get(id) else { return Err(Misuse::NoObject.into()) };
+        if mapping.shadow.is_some() {
+            return self.reset_mapping(id, state, wanted, None);
+        }
         let (old_start, old_size) = (mapping.start, mapping.size);
         let rights = wanted & mapping.access.limit();
         let begins_alike = old_start == state.start && old_size != 0 && state.size != 0;
@@ -174,6 +237,11 @@ impl Kernel {
         let Some(mapping) = self.objects.mappings.get_mut(id) else { return Err(Misuse::NoObject.into()) };
         mapping.access.wanted = wanted;
         let rights = wanted & mapping.access.limit();
+        if mapping.shadow.is_some() {
+            mapping.rights = rights;
+            self.protect_shadow(id);
+            return Ok(Status::Ok);
+        }
         let before = core::mem::replace(&mut mapping.rights, rights);
         if !rights.contains(before) {
             self.withdraw_mapping(id);
@@ -181,17 +249,29 @@ impl Kernel {
         Ok(Status::Ok)
     }
 
-    pub(super) fn get_mapping(&mut self, caller: Id<Space>, address: u64, state: u64, region: u64, space: u64) -> Done {
+    pub(super) fn get_mapping(&mut self, caller: Id<Space>, [address, state, region, space, shadow]: [u64; 5]) -> Done {
         let id = self.mapping_at(caller, address, Rights::READ)?;
         let [region, space] = [self.optional_reference(caller, region)?, self.optional_reference(caller, space)?];
+        let shadow = self.optional_reference(caller, shadow)?;
         let Some(mapping) = self.objects.mappings.get(id) else { return Err(Misuse::NoObject.into()) };
         let (value, from, to) = (mapping.state(), mapping.access.link, mapping.space_link);
+        let copies_to = self.objects.shadow_of(id).and_then(|shadow| self.objects.mappings.get(shadow)?.access.link);
         if state != 0 {
             self.write(caller, state, value.as_bytes())?;
         }
         self.point(region, from);
         self.point(space, to);
+        self.point(shadow, copies_to);
         Ok(Status::Ok)
+    }
+
+    /// The Region that the Reference at an address links to.
+    fn optional_region(&mut self, space: Id<Space>, address: u64) -> Result<Option<(Capability, Id<Region>)>, Stop> {
+        let link = self.optional_link(space, address, ObjectType::Region, ReferenceRights::empty())?;
+        Ok(link.and_then(|link| match link.target {
+            Object::Region(region) => Some((link, region)),
+            _ => None,
+        }))
     }
 
     /// Drops what came through a Mapping.

@@ -6,6 +6,7 @@
 mod common;
 mod conditions;
 mod connections;
+mod copied_pages;
 mod memory_objects;
 mod mutexes;
 mod names;
@@ -126,7 +127,7 @@ impl Kernel {
             Call::CondSetState => self.condition_at(caller, a, Rights::WRITE).map(|_| Status::Ok),
             Call::PortsetGetState => self.check_portset(caller, a, Rights::READ),
             Call::PortsetSetState => self.check_portset(caller, a, Rights::WRITE),
-            Call::MappingGetState => self.get_mapping(caller, a, b, c, d),
+            Call::MappingGetState => self.get_mapping(caller, [a, b, c, d, e]),
             Call::RegionGetState => self.get_region(id, caller, [a, b, c, d]),
             Call::PortGetState => self.get_port(id, caller, a, c),
             Call::MappingCreate => self.create_object(caller, a, ObjectType::Mapping),
@@ -159,8 +160,10 @@ impl Kernel {
             Call::ReferenceRestrict => self.restrict_reference(caller, [a, b, c, d]),
             Call::ReferenceGrant => self.grant_reference(caller, a, b),
             Call::ReferenceRevoke => return self.revoke_reference(id, caller, a),
-            Call::MappingSetState => self.set_mapping(caller, a, b, c, d),
+            Call::MappingSetState => self.set_mapping(caller, [a, b, c, d, e]),
             Call::MappingProtect => self.protect_mapping_at(caller, a, b),
+            Call::MappingGetCopied => self.get_copied(id, caller, [a, b, c, d]),
+            Call::MappingSetCopied => self.set_copied(caller, [a, b, c, d]),
             Call::RegionSetState => self.set_region(caller, a, b, c, d),
             Call::RegionProtect => self.protect_region(caller, a, b),
             Call::RegionSearch => return self.search_region(id, caller, a, b),

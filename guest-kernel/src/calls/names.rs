@@ -51,8 +51,8 @@ impl Kernel {
                 Ok((window.physical(address), window.rights.difference(Rights::WRITE) | want))
             }
             Ok(window) => Ok((window.physical(address), window.rights)),
-            Err(Fault::Unmapped) => Err(Misuse::NoRight.into()),
-            Err(fault) => Err(Stop::Memory(Unresolved::Fault(fault), address, want)),
+            Err(Unresolved::Fault(Fault::Unmapped)) => Err(Misuse::NoRight.into()),
+            Err(unresolved) => Err(Stop::Memory(unresolved, address, want)),
         }
     }
 

@@ -2,7 +2,6 @@
 
 use super::Stop;
 use crate::arena::Id;
-use crate::fault::Unresolved;
 use crate::kernel::Kernel;
 use crate::memory::hierarchy::Space;
 use protocols::address::HostPhysical;
@@ -23,7 +22,7 @@ impl Kernel {
         match self.window(space, address, want) {
             Ok(window) if window.device => Err(Misuse::NoRight.into()),
             Ok(window) => Ok((window.physical(address), length.min(window.end - address))),
-            Err(fault) => Err(Stop::Memory(Unresolved::Fault(fault), address, want)),
+            Err(unresolved) => Err(Stop::Memory(unresolved, address, want)),
         }
     }
 

@@ -147,6 +147,8 @@ fn pending_ports(kernel: &Kernel) {
 /// Lists and ranks of Spaces, Regions and Mappings.
 fn hierarchy(kernel: &Kernel) {
     let objects = &kernel.objects;
+    let shadows: HashMap<_, _> =
+        objects.mappings.ids().filter_map(|id| Some((objects.shadow_of(id)?.number(), id))).collect();
     for id in objects.mappings.ids() {
         let mapping = objects.mappings.get(id).unwrap();
         let region = mapping.region.and_then(|id| Some((id, objects.regions.get(id)?)));
@@ -159,8 +161,10 @@ fn hierarchy(kernel: &Kernel) {
         }
         let upper = mapping.space.and_then(|id| objects.spaces.get(id));
         if let Some(upper) = upper.filter(|_| mapping.size != 0) {
+            // That of a shadow is in no Space's map, and like the Mapping that it belongs to.
+            let listed = shadows.get(&id.number()).copied().unwrap_or(id);
             let found = upper.mappings.at_or_before(mapping.start);
-            assert_eq!(found, Some((mapping.start, id)), "a Mapping is not among those of its Space");
+            assert_eq!(found, Some((mapping.start, listed)), "a Mapping is not among those of its Space");
             let after = upper.mappings.at_or_after(mapping.start + 1);
             assert!(after.is_none_or(|(next, _)| next >= mapping.start + mapping.size), "two Mappings overlap");
             let lower = region.and_then(|(_, region)| objects.spaces.get(region.space?));
@@ -174,6 +178,13 @@ fn hierarchy(kernel: &Kernel) {
                 );
             }
         }
+    }
+    for (&shadow, &id) in &shadows {
+        let place = |mapping: &Mapping| (mapping.space, mapping.start, mapping.offset, mapping.size);
+        let shadow = objects.mappings.ids().find(|id| id.number() == shadow).and_then(|id| objects.mappings.get(id));
+        let shadow = shadow.expect("the Mapping of a shadow exists");
+        let mapping = objects.mappings.get(id).unwrap();
+        assert_eq!(place(shadow), place(mapping), "{id:?} and its shadow are apart");
     }
     for id in objects.regions.ids() {
         let space = objects.regions.get(id).unwrap().space.and_then(|id| objects.spaces.get(id));

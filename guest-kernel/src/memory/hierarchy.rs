@@ -4,6 +4,9 @@
 //! that was derived from a piece of a Space, so that it can be dropped when any link shrinks. Both are pure: the tables that
 //! the hardware reads are a cache of the first, emptied by the second.
 //!
+//! A Mapping can be copy-on-write ([`shadow`](super::shadow)): page by page it shows either its Region or another. A write that makes a
+//! page change from one to the other ends a walk with [`Fault::Copy`].
+//!
 //! No Space shows, directly or indirectly, part of itself: each has a rank above those of all that it shows parts of, which
 //! [`order`] keeps. So every walk ends. What is derived from one piece can be more than anybody can count (a Space that shows
 //! a page twice, shown twice by the next, and so on), so a walk gives up where it meets too much; then whole Spaces are
@@ -16,6 +19,7 @@ use crate::arena::{Arena, Id};
 use crate::list::{List, Member, Place};
 use crate::memory::address_map::AddressMap;
 use crate::memory::dirty::{Tracked, Tracking};
+use crate::memory::shadow::Shadow;
 use crate::references::{Access, Capability, Grant, Paid, Reference};
 use crate::space::Contents;
 use crate::thread::Thread;
@@ -117,6 +121,8 @@ pub struct Mapping {
     pub used: Cell<bool>,
     /// How it came to its Region.
     pub access: Access,
+    /// It is copy-on-write.
+    pub shadow: Option<Box<Shadow>>,
 }
 
 impl Member for Region {
@@ -168,8 +174,12 @@ pub struct Translation {
 pub enum Fault {
     /// No Mapping shows it, or none with the rights wanted: the thread's own mistake.
     Unmapped,
-    /// A Region has no memory there, or does not give the rights wanted: its keeper's business.
+    /// A Region has no memory at an offset, or does not give the rights wanted: its keeper's business.
     Region(Id<Region>, u64),
+    /// The same for a Region that a page is to be copied from, and that is to be read for that.
+    Source(Id<Region>, u64),
+    /// A copy-on-write Mapping shows its source there, at an offset, which is to be copied before it is written to.
+    Copy(Id<Mapping>, u64),
 }
 
 /// The three arenas that make up the hierarchy, borrowed.
@@ -254,14 +264,9 @@ impl Approach {
     }
 }
 
-/// Finds what `address` of `space` means to an access that wants `want`.
-pub fn translate(
-    hierarchy: &Hierarchy<'_>,
-    space: Id<Space>,
-    address: u64,
-    want: Rights,
-) -> Result<Translation, Fault> {
-    let mut found = Translation {
+impl Translation {
+    /// Before the first link.
+    const START: Self = Self {
         physical: HostPhysical::new(0),
         rights: Rights::all(),
         before: u64::MAX,
@@ -269,11 +274,18 @@ pub fn translate(
         tracked: false,
         device: None,
     };
-    let mut fault = Fault::Unmapped;
+}
+
+/// Finds what `address` of `space` means to an access that wants `want`.
+pub fn translate(
+    hierarchy: &Hierarchy<'_>,
+    space: Id<Space>,
+    address: u64,
+    want: Rights,
+) -> Result<Translation, Fault> {
+    let (mut found, mut fault) = (Translation::START, Fault::Unmapped);
     let first = hierarchy.spaces.get(space).ok_or(fault)?;
     let (mut here, mut at) = (first, address);
-    // What was found out of the links of the first Space.
-    let mut is_known = true;
     if let Some(missing) = first.approach.get().and_then(|approach| approach.reach(address, want, first.epoch))
         && let Some(space) = hierarchy.spaces.get(missing.space)
     {
@@ -282,6 +294,53 @@ pub fn translate(
         fault = Fault::Region(missing.region, missing.offset);
         (here, at) = (space, missing.address);
     }
+    follow(hierarchy, (here, at), want, (found, fault), |found, (region, offset), at| {
+        let Some(space) = hierarchy.regions.get(region).and_then(|region| region.space) else { return };
+        first.approach.set(Some(Approach {
+            start: address - found.before,
+            end: address + found.after,
+            epoch: first.epoch,
+            rights: found.rights,
+            tracked: found.tracked,
+            region,
+            offset: offset - found.before,
+            space,
+            address: at - found.before,
+        }));
+    })
+}
+
+/// Finds what an offset of a Region means to an access that wants `want`. Its rights are not limited to the Region's.
+pub fn translate_in(
+    hierarchy: &Hierarchy<'_>,
+    id: Id<Region>,
+    offset: u64,
+    want: Rights,
+) -> Result<Translation, Fault> {
+    let fault = Fault::Region(id, offset);
+    let region = hierarchy.regions.get(id).ok_or(Fault::Unmapped)?;
+    if offset >= region.size || !region.rights.contains(want) {
+        return Err(fault);
+    }
+    let found = Translation { tracked: region.tracking.is_some(), ..Translation::START };
+    let space = region.space.and_then(|space| hierarchy.spaces.get(space)).ok_or(fault)?;
+    follow(hierarchy, (space, region.start + offset), want, (found, fault), |_, _, _| {})
+}
+
+/// Goes from an address of a Space down to memory; `found` and `fault` say what the links up to there have, and what is wrong if there
+/// is nothing. If links that are not copy-on-write lead to missing memory, `learn` is told of the Region, the offset, and the address in its Space.
+#[inline(always)]
+fn follow<'a>(
+    hierarchy: &Hierarchy<'a>,
+    (mut here, mut at): (&'a Space, u64),
+    want: Rights,
+    (mut found, mut fault): (Translation, Fault),
+    learn: impl FnOnce(&Translation, (Id<Region>, u64), u64),
+) -> Result<Translation, Fault> {
+    // What these links are was known before.
+    let mut is_known = true;
+    // Which of its Regions a copy-on-write Mapping shows depends on the access.
+    let mut depends = false;
     loop {
         if matches!(here.contents, Contents::Physical) {
             found.physical = HostPhysical::new(at);
@@ -297,24 +356,28 @@ pub fn translate(
             found.device = Some(window.device);
             return Ok(found);
         }
-        let mapping = here.mappings.at_or_before(at).and_then(|(_, id)| hierarchy.mappings.get(id));
-        let Some(mapping) =
-            mapping.filter(|mapping| at - mapping.start < mapping.size && mapping.rights.contains(want))
-        else {
+        let mut shown = None;
+        if let Some((_, id)) = here.mappings.at_or_before(at)
+            && let Some(mapping) = hierarchy.mappings.get(id).filter(|mapping| at - mapping.start < mapping.size)
+        {
+            shown = Some(mapping);
+            if let Some(shadow) = &mapping.shadow {
+                depends = true;
+                let offset = mapping.offset + (at - mapping.start);
+                let chosen = shadow.choose(hierarchy, (id, mapping), offset, want);
+                let chosen = chosen.map_err(|because| because.unwrap_or(fault))?;
+                found.rights &= chosen.rights;
+                found.before = found.before.min(chosen.before);
+                found.after = found.after.min(chosen.after);
+                shown = Some(chosen.mapping);
+            }
+        }
+        let Some(mapping) = shown.filter(|mapping| mapping.rights.contains(want)) else {
             if let Fault::Region(region, offset) = fault
                 && !is_known
+                && !depends
             {
-                first.approach.set(Some(Approach {
-                    start: address - found.before,
-                    end: address + found.after,
-                    epoch: first.epoch,
-                    rights: found.rights,
-                    tracked: found.tracked,
-                    region,
-                    offset: offset - found.before,
-                    space: hierarchy.regions.get(region).and_then(|region| region.space).ok_or(fault)?,
-                    address: at - found.before,
-                }));
+                learn(&found, (region, offset), at);
             }
             return Err(fault);
         };
@@ -355,13 +418,21 @@ pub fn visit_below(
         }
         let mapping = here.mappings.at_or_before(address).and_then(|(_, id)| hierarchy.mappings.get(id));
         let Some(mapping) = mapping.filter(|mapping| address - mapping.start < mapping.size) else { break };
-        let Some(id) = mapping.region else { break };
+        let inside = address - mapping.start;
+        let offset = mapping.offset + inside;
+        length = length.min(mapping.size - inside);
+        let mut shown = Some(mapping);
+        if let Some(shadow) = &mapping.shadow {
+            let run = shadow.copied.run(offset / PAGE_SIZE);
+            length = length.min(run.pages.end.saturating_mul(PAGE_SIZE) - offset);
+            shown = if run.contained { hierarchy.mappings.get(shadow.mapping) } else { shown };
+        }
+        let Some(id) = shown.and_then(|mapping| mapping.region) else { break };
         let Some(region) = hierarchy.regions.get_mut(id) else { break };
-        let offset = mapping.offset + (address - mapping.start);
         if offset >= region.size {
             break;
         }
-        length = length.min(mapping.size - (address - mapping.start)).min(region.size - offset);
+        length = length.min(region.size - offset);
         meet(id, region, offset..offset + length);
         (space, address) = (region.space, region.start + offset);
     }
@@ -449,23 +520,22 @@ impl Derived {
     /// The walk below a piece. The piece itself does not come.
     #[inline(always)]
     pub fn of_piece(hierarchy: &Hierarchy<'_>, piece: Piece) -> Self {
-        let region = hierarchy.spaces.get(piece.space).and_then(|space| space.regions.first());
-        Self::from(hierarchy, piece, region, true)
+        Self::from(Step::below(hierarchy, piece))
     }
 
     /// The walk over what is derived from a piece of its Space through one Region.
     #[inline(always)]
     pub fn of_region(hierarchy: &Hierarchy<'_>, region: Id<Region>, piece: Piece) -> Self {
-        Self::from(hierarchy, piece, Some(region), false)
+        let mapping = first_mapping(hierarchy, region);
+        Self::from(Step { piece, region: Some(region), mapping, all_regions: false })
     }
 
     #[inline(always)]
-    fn from(hierarchy: &Hierarchy<'_>, piece: Piece, region: Option<Id<Region>>, all_regions: bool) -> Self {
+    fn from(step: Step) -> Self {
         // The steps are many words: they are made in place.
         let mut walk = Self { steps: heapless::Vec::new(), count: 0 };
-        let mapping = region.and_then(|region| first_mapping(hierarchy, region));
         // There is room for one.
-        let _ = walk.steps.push(Step { piece, region, mapping, all_regions });
+        let _ = walk.steps.push(step);
         walk
     }
 
@@ -628,6 +698,9 @@ pub fn overlaps(hierarchy: &Hierarchy<'_>, space: &Space, start: u64, size: u64,
 }
 
 #[cfg(test)]
+mod copying_tests;
+
+#[cfg(test)]
 mod tests {
     use super::*;
     use crate::account::Account;
@@ -636,15 +709,15 @@ mod tests {
 
     const PAGE: u64 = 4096;
 
-    struct World {
-        spaces: Arena<Space>,
-        regions: Arena<Region>,
-        mappings: Arena<Mapping>,
+    pub struct World {
+        pub spaces: Arena<Space>,
+        pub regions: Arena<Region>,
+        pub mappings: Arena<Mapping>,
         walks: u64,
     }
 
     impl World {
-        fn change(&mut self) -> HierarchyMut<'_> {
+        pub fn change(&mut self) -> HierarchyMut<'_> {
             HierarchyMut {
                 spaces: &mut self.spaces,
                 regions: &mut self.regions,
@@ -653,7 +726,7 @@ mod tests {
             }
         }
         /// `piece` and all that is derived from it.
-        fn withdrawn(&self, piece: Piece) -> Result<Vec<Piece>, TooMuch> {
+        pub fn withdrawn(&self, piece: Piece) -> Result<Vec<Piece>, TooMuch> {
             let mut walk = Derived::of_piece(&self.view(), piece);
             let mut pieces = vec![piece];
             while let Some(piece) = walk.next(&self.view())? {
@@ -662,23 +735,23 @@ mod tests {
             Ok(pieces)
         }
         #[allow(unsafe_code)]
-        fn new() -> Self {
+        pub fn new() -> Self {
             // SAFETY: identifiers of one world are not used with another.
             unsafe { Self { spaces: Arena::new(), regions: Arena::new(), mappings: Arena::new(), walks: 0 } }
         }
-        fn view(&self) -> Hierarchy<'_> {
+        pub fn view(&self) -> Hierarchy<'_> {
             Hierarchy { spaces: &self.spaces, regions: &self.regions, mappings: &self.mappings }
         }
-        fn space(&mut self, physical: bool) -> Id<Space> {
+        pub fn space(&mut self, physical: bool) -> Id<Space> {
             let contents = if physical { Contents::Physical } else { Contents::Unbuilt };
             self.spaces.insert(Space::new(contents, Account::new(u64::MAX, None)))
         }
-        fn region(&mut self, space: Id<Space>, start: u64, size: u64, rights: Rights) -> Id<Region> {
+        pub fn region(&mut self, space: Id<Space>, start: u64, size: u64, rights: Rights) -> Id<Region> {
             let id = self.regions.insert(Region { space: Some(space), start, size, rights, ..Region::default() });
             link_region(&mut self.spaces, &mut self.regions, id);
             id
         }
-        fn map(
+        pub fn map(
             &mut self,
             region: Id<Region>,
             space: Id<Space>,

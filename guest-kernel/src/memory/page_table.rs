@@ -170,7 +170,28 @@ impl PageTable {
             memory.write(table, slot, 0);
             return removed;
         }
+        if start < USER_END && end.wrapping_sub(start) == PAGE_SIZE {
+            return self.unmap_page(memory, start);
+        }
         Self::unmap_in(memory, self.root, 3, start, end.min(USER_END))
+    }
+
+    /// Removes the page at an address.
+    fn unmap_page(&mut self, memory: &mut impl TableMemory, address: u64) -> bool {
+        let mut table = self.root;
+        for level in (0..=3).rev() {
+            let slot = index(address, level);
+            let entry = memory.read(table, slot);
+            if entry & PRESENT == 0 {
+                return false;
+            }
+            if level == 0 || entry & LARGE != 0 {
+                memory.write(table, slot, 0);
+                return true;
+            }
+            table = HostPhysical::new(entry & ADDRESS);
+        }
+        false
     }
 
     fn unmap_in(memory: &mut impl TableMemory, table: HostPhysical, level: u32, start: u64, end: u64) -> bool {

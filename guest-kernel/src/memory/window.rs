@@ -5,7 +5,7 @@
 
 use super::hierarchy::Translation;
 use core::cell::Cell;
-use protocols::address::HostPhysical;
+use protocols::address::{HostPhysical, PAGE_SIZE};
 use protocols::api::Rights;
 
 /// A stretch of a Space that shows contiguous physical memory of one kind.
@@ -41,6 +41,11 @@ impl Window {
             device,
             tracked: found.tracked,
         }
+    }
+
+    /// One page of RAM.
+    pub fn page(start: u64, physical: HostPhysical, rights: Rights) -> Self {
+        Self { start, end: start + PAGE_SIZE, physical: physical.get(), rights, device: false, tracked: false }
     }
 
     /// The physical address of an address in it.

@@ -27,8 +27,9 @@ examples! {
     cond_create cond_destroy cond_get_state cond_move cond_reference cond_set_state cond_signal cond_wait
     connection_state ipc_call ipc_call_with_reference ipc_reply ipc_reply_wait_receive
     ipc_reply_wait_receive_with_reference ipc_reply_with_reference ipc_send ipc_wait_receive
-    ipc_wait_receive_with_reference mapping_create mapping_destroy mapping_get_state mapping_move mapping_reference
-    mapping_protect mapping_set_state mapping_state mutex_create mutex_destroy mutex_get_state mutex_lock mutex_move mutex_reference
+    ipc_wait_receive_with_reference mapping_create mapping_destroy mapping_get_copied mapping_get_state mapping_move
+    mapping_protect mapping_reference mapping_set_copied mapping_set_state mapping_state mutex_create mutex_destroy
+    mutex_get_state mutex_lock mutex_move mutex_reference
     mutex_set_state mutex_state mutex_trylock mutex_unlock native_state port_create port_destroy port_get_state
     port_move port_reference port_set_state portset_create portset_destroy portset_get_state portset_move
     portset_reference portset_set_state reference_check reference_copy reference_create reference_destroy

@@ -58,6 +58,10 @@ pub enum Call {
     MappingSetState = 0x35,
     /// Changes the rights of a Mapping. [Page](crate::libc::system_call::mapping::mapping_protect)
     MappingProtect = 0x36,
+    /// Says which pages of a copy-on-write Mapping were copied. [Page](crate::libc::system_call::mapping::mapping_get_copied)
+    MappingGetCopied = 0x38,
+    /// Sets which pages of a copy-on-write Mapping count as copied. [Page](crate::libc::system_call::mapping::mapping_set_copied)
+    MappingSetCopied = 0x39,
 
     /// Creates a Region. [Page](crate::libc::system_call::region::region_create)
     RegionCreate = 0x40,

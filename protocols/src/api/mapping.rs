@@ -7,7 +7,34 @@ use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 /// State of a Mapping: which part of its Region it shows, and where.
 ///
 /// [`mapping_get_state`](crate::libc::system_call::mapping_get_state) reads it, [`mapping_set_state`](crate::libc::system_call::mapping_set_state) sets it. Its links,
-/// to a Region and a Space, are References beside it.
+/// to a Region, a Space and a shadow Region, are References beside it.
+///
+/// # Copy-on-write
+///
+/// A Mapping with a [shadow](crate::libc::system_call::mapping_set_state) Region shows, page by page, one of two: its Region, the
+/// *source*, to be read and executed; or, once the page was written to, the same offset of the shadow, with all the rights that the Mapping has
+/// there. The source never changes through it.
+///
+/// Whoever writes to a page of the source, in whatever Space, directly or through further Mappings, makes the kernel copy the page to the
+/// shadow, note that, and drop everything that was derived from the page; then the write goes on. Nobody hears of it. So does a call that
+/// writes to the page for its caller, or creates or changes an object in it. One page is copied at a time, which costs little more than the
+/// copying.
+///
+/// * The shadow must have memory there, with the right to write. Where it has none its keeper has a
+///   [memory fault](crate::exception::MemoryFault), and can supply pages as they are needed. The same holds for the source, with the right to
+///   read. After the reply the page is copied.
+/// * The References to both Regions limit what the Mapping gives: the right to write comes from that to the shadow; nothing is copied without
+///   the right to read the source.
+/// * Memory is copied, objects are not: they live in the source. Through a page that was not copied they are named, and used where the right
+///   to read suffices. In the copy are those that live in the shadow's memory, where copying changes no more than the lock words of Mutexes.
+/// * Device memory is neither copied nor copied to: the write is a page fault.
+/// * Source and shadow can be seen through copy-on-write Mappings themselves. Where the shadow is, the page counts as written there too.
+/// * Which pages were copied is state, too: [`mapping_get_copied`](crate::libc::system_call::mapping_get_copied) and
+///   [`mapping_set_copied`](crate::libc::system_call::mapping_set_copied). It takes kernel memory, half a KiB for 16 MiB and some more where
+///   copied pages lie further from each other, charged to who has paid for the Mapping. Where that cannot be paid the write is a page fault.
+///
+/// So a process is forked: both processes show the memory as it was, each through a copy-on-write Mapping with a shadow of its own. If it was
+/// shown copy-on-write already, that Mapping, with what was copied, moves into a Space in which nothing runs, and both show that.
 ///
 #[doc = example!("mapping_state")]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
@@ -31,5 +58,9 @@ pub struct MappingState {
     /// *Checked*: there are such rights.
     pub rights: u64,
 }
+
+/// The most words that one [`mapping_get_copied`](crate::libc::system_call::mapping_get_copied) or
+/// [`mapping_set_copied`](crate::libc::system_call::mapping_set_copied) takes: those for 16 MiB.
+pub const COPIED_WORDS: u64 = 64;
 
 const _: () = assert!(size_of::<MappingState>() == 32);

@@ -429,6 +429,82 @@ impl Mapping {
         Self::new(region, 0, space, 0, 0, Rights::empty())
     }
 
+    /// As [`new`](Self::new), [copy-on-write](MappingState#copy-on-write): `region` is only read, and pages that are written to are
+    /// copied to the same offset of `shadow`.
+    pub fn copy_on_write(
+        [region, shadow]: [&Region; 2],
+        offset: u64,
+        space: &Space,
+        start: u64,
+        size: u64,
+        rights: Rights,
+    ) -> Result<Self> {
+        Self::copy_on_write_through([region.reference(), shadow.reference()], offset, space, start, size, rights)
+    }
+
+    /// [`copy_on_write`](Self::copy_on_write), with the Regions that two References link to and the rights that these have.
+    pub fn copy_on_write_through(
+        regions: [&Reference; 2],
+        offset: u64,
+        space: &Space,
+        start: u64,
+        size: u64,
+        rights: Rights,
+    ) -> Result<Self> {
+        let mut mapping = Self { place: create(call::mapping_create)? };
+        let state = MappingState { offset, start, size, rights: rights.bits() };
+        mapping.set_with_shadow(regions, &state, space)?;
+        Ok(mapping)
+    }
+
+    /// Makes it [copy-on-write](MappingState#copy-on-write): it shows `region` from now on, and the pages that are written to then in `shadow`.
+    /// If both are the same Region, it is copy-on-write no more.
+    pub fn set_shadow(&mut self, [region, shadow]: [&Region; 2], space: &Space) -> Result<()> {
+        self.set_shadow_through([region.reference(), shadow.reference()], space)
+    }
+
+    /// [`set_shadow`](Self::set_shadow), with the Regions that two References link to and the rights that these have.
+    pub fn set_shadow_through(&mut self, regions: [&Reference; 2], space: &Space) -> Result<()> {
+        let state = call::mapping_get_state(self.address(), 0, 0)?;
+        self.set_with_shadow(regions, &state, space)
+    }
+
+    /// Points `reference` at its shadow Region, at nothing if it is not copy-on-write.
+    pub fn shadow(&self, reference: &Reference) -> Result<()> {
+        call::mapping_get_shadow(self.address(), reference.address())
+    }
+
+    fn set_with_shadow(
+        &mut self,
+        [region, shadow]: [&Reference; 2],
+        state: &MappingState,
+        space: &Space,
+    ) -> Result<()> {
+        let (region, shadow, space) = (region.address(), shadow.address(), space.reference().address());
+        // SAFETY: Space handles are of Spaces that the program has created, so this changes no memory of its own; the handles of the
+        // Regions keep their memory out of Rust's view.
+        unsafe { call::mapping_set_state_with_shadow(self.address(), state, region, space, shadow) }
+    }
+
+    /// Changes what it is a Mapping of, and the Space it appears in. Which pages were copied stays.
+    pub fn move_to(&mut self, region: &Region, space: &Space, start: u64) -> Result<()> {
+        let state = call::mapping_get_state(self.address(), 0, 0)?;
+        self.set_state(&MappingState { start, ..state }, region.reference(), space)
+    }
+
+    /// Which pages were copied: looks for the first at or after `offset` in its Region, and writes to `words` one bit for each page from there on.
+    /// Returns the offset of that page; `None` if there is none. `Refused` if it is not copy-on-write.
+    pub fn copied(&self, offset: u64, words: &mut [u64]) -> Result<Option<u64>> {
+        call::mapping_get_copied(self.address(), offset, words)
+    }
+
+    /// Has the pages from `offset` in its Region on count as copied whose bits are set in `words`, and no others of those.
+    /// `Refused` if it is not copy-on-write.
+    pub fn set_copied(&mut self, offset: u64, words: &[u64]) -> Result<()> {
+        // SAFETY: it is a Mapping into a Space that the program has created, so this changes no memory of its own.
+        unsafe { call::mapping_set_copied(self.address(), offset, words) }
+    }
+
     /// Makes all of `device` appear in `space` where a program expects it.
     pub fn of_device(device: &Device, space: &Space) -> Result<Self> {
         let mut mapping = Self { place: create(call::mapping_create)? };

@@ -203,8 +203,22 @@ fn mappings(suite: &mut Suite<'_>, scene: &Scene) -> Result<()> {
         let cost = suite.cost(&[protect(Rights::empty()), protect(Rights::READ)])?;
         suite.print(Call::MappingProtect, cost.each(2));
         suite.measure(Call::MappingGetState, Entry::new(Call::MappingGetState).with(&[first, state]))?;
-        Ok(())
+        let shadow = Region::new(&scene.state, 0, PAGE_SIZE, Rights::READ | Rights::WRITE)?;
+        suite.cost_of(
+            &[Entry::new(Call::MappingSetState).with(&[first, 0, region, space, shadow.reference().address()])],
+            1,
+        )?;
+        scene.state.write(PAGE_SIZE, &1u64)?;
+        copied(suite, first, state)
     })
+}
+
+/// Of a page that counts as copied, or is said to.
+fn copied(suite: &mut Suite<'_>, mapping: u64, words: u64) -> Result<()> {
+    let set = Entry::new(Call::MappingSetCopied).with(&[mapping, 0, words, 1]);
+    suite.measure(Call::MappingSetCopied, set)?;
+    suite.measure(Call::MappingGetCopied, Entry::new(Call::MappingGetCopied).with(&[mapping, 0, words, 1]))?;
+    Ok(())
 }
 
 fn regions(suite: &mut Suite<'_>, scene: &Scene) -> Result<()> {

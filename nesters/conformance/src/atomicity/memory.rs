@@ -44,6 +44,32 @@ pub fn mapping_set_state(call: Call) -> Vec<Plan> {
     vec![Plan::new(call, steps, setup).moving()]
 }
 
+/// Of a copy-on-write Mapping, what was copied of which is written to a page that this copies.
+pub fn mapping_copied(call: Call) -> Vec<Plan> {
+    let setup = |scene: &Scene<'_>, _| {
+        objects::create_region_in(scene.memory(), REGION, [OUT, PAGE_SIZE], Rights::all(), None)?;
+        objects::create_region_in(scene.memory(), B, [IN, PAGE_SIZE], Rights::all(), None)?;
+        for (region, reference) in [(REGION, R), (B, R3)] {
+            scene.reference(reference)?;
+            system_call::region_reference(scene.own(region), scene.own(reference))?;
+        }
+        home(scene, R2)?;
+        system_call::mapping_create(scene.own(A))?;
+        let state = MappingState { offset: 0, start: KEPT, size: PAGE_SIZE, rights: BOTH.bits() };
+        scene.memory().write(STRUCTURES, &state)?;
+        Ok(scene.memory().write(STRUCTURES + 0x100, &1u64)?)
+    };
+    let steps = vec![
+        Step::new(Call::MappingSetState, &[A, STRUCTURES, R, R2, R3]),
+        Step::new(Call::MappingGetCopied, &[A, 0, KEPT, 1]),
+        Step::new(Call::MappingSetCopied, &[A, 0, STRUCTURES + 0x108, 1]),
+        Step::new(Call::MappingGetCopied, &[A, 0, STRUCTURES + 0x110, 1]),
+        Step::new(Call::MappingSetCopied, &[A, 0, STRUCTURES + 0x100, 1]),
+        Step::new(Call::MappingGetCopied, &[A, 0, KEPT + 8, 1]),
+    ];
+    vec![Plan::new(call, steps, setup).moving()]
+}
+
 /// Of the victim's own Space, with a keeper.
 pub fn region_set_state(call: Call) -> Vec<Plan> {
     let setup = |scene: &Scene<'_>, _| {

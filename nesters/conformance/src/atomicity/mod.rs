@@ -94,6 +94,8 @@ table! {
         MappingGetState => objects::get_state,
         MappingSetState => memory::mapping_set_state,
         MappingProtect => memory::protect,
+        MappingGetCopied => memory::mapping_copied,
+        MappingSetCopied => memory::mapping_copied,
         RegionCreate => objects::create,
         RegionDestroy => objects::destroy,
         RegionMove => objects::move_object,
