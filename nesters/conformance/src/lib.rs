@@ -24,7 +24,7 @@
 //! | [`guest`] | micro-guests | no |
 //! | [`code`] | the instructions that both run | yes: symbols of assembly |
 //! | [`team`] | native children of several threads | no |
-//! | [`objects`], [`mutex`], [`cond`], [`mapping`], [`region`], [`supply`], [`port`], [`connection`], [`connection_faults`], [`references`], [`reference_messages`], [`space`], [`thread`], [`native_state`], [`thread_events`], [`machine`], [`tracking`] | tests, by object | no |
+//! | [`objects`], [`mutex`], [`cond`], [`mapping`], [`copy_on_write`], [`region`], [`supply`], [`port`], [`connection`], [`connection_faults`], [`references`], [`reference_messages`], [`space`], [`thread`], [`native_state`], [`thread_events`], [`machine`], [`tracking`] | tests, by object | no |
 //! | [`quota`], [`cpu_time`] | tests of who may use how much | no |
 //! | [`scheduling`], [`inheritance`] | tests of who has CPU time | no |
 //! | [`served`] | tests of servers that are replaced before they reply | no |
@@ -45,6 +45,7 @@ pub mod code;
 pub mod cond;
 pub mod connection;
 pub mod connection_faults;
+pub mod copy_on_write;
 pub mod cpu_time;
 pub mod destruction;
 pub mod examples;
@@ -87,6 +88,7 @@ pub fn run(startup: &'static Startup) -> Outcome {
         mutex::TESTS,
         cond::TESTS,
         mapping::TESTS,
+        copy_on_write::TESTS,
         region::TESTS,
         supply::TESTS,
         port::TESTS,
