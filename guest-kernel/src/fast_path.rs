@@ -136,9 +136,7 @@ impl Kernel {
         let id = self.current?;
         let name = self.objects.threads.get(id)?.registers.gpr[RDI];
         let next = if name == 0 {
-            let donor = self.dispatcher().direct_donor()?;
-            let done = self.objects.threads.get(donor)?.view.exists() && self.dispatcher().give_back_quickly(id, donor);
-            done.then_some(donor)?
+            self.dispatcher().give_back_quickly(id, |donor| donor.view.exists())?
         } else {
             let target = self.quick_thread(id, name, Rights::READ)?;
             let gpr = &self.objects.threads.get(id)?.registers.gpr;

@@ -39,23 +39,20 @@ impl Dispatcher<'_> {
         true
     }
 
-    /// Who donates to the running thread itself, and has the time from the root.
-    #[inline]
-    pub fn direct_donor(&self) -> Option<Id<Thread>> {
-        let donor = self.grant.donor?;
-        let thread = self.thread(donor)?;
-        let direct = Some(thread.wait) == self.current.map(Wait::Donation);
-        (direct && thread.scheduling.outer.is_none() && !thread.stopped).then_some(donor)
-    }
-
-    /// The running thread gives back what is left of the time of its [`direct_donor`](Self::direct_donor). False if not the short way.
+    /// The running thread gives back what is left of its time to who donates to it, has the time from the root, and `fits`. `None` if not
+    /// the short way.
     #[inline]
     #[must_use]
-    pub fn give_back_quickly(&mut self, id: Id<Thread>, donor_id: Id<Thread>) -> bool {
-        let Some((donor, target)) = self.objects.threads.pair_mut(donor_id, id) else { return false };
+    pub fn give_back_quickly(&mut self, id: Id<Thread>, fits: impl FnOnce(&Thread) -> bool) -> Option<Id<Thread>> {
+        let donor_id = self.grant.donor?;
+        let (donor, target) = self.objects.threads.pair_mut(donor_id, id)?;
+        let directly = donor.wait == Wait::Donation(id) && donor.scheduling.outer.is_none();
+        if !directly || donor.stopped || donor.scheduling.portset.is_some() || !fits(donor) {
+            return None;
+        }
         let scheduling = &mut target.scheduling;
-        if scheduling.source != Source::Donated || target.client.is_some() || donor.scheduling.portset.is_some() {
-            return false;
+        if scheduling.source != Source::Donated || target.client.is_some() || target.owned.first().is_some() {
+            return None;
         }
         scheduling.donor = None;
         scheduling.used += (self.grant.clock)().saturating_sub(self.grant.since);
@@ -66,6 +63,6 @@ impl Dispatcher<'_> {
         (gpr[RAX], gpr[RSI], gpr[RDX]) = (Status::Yielded as u64, value, used);
         self.grant.donor = None;
         *self.current = Some(donor_id);
-        true
+        Some(donor_id)
     }
 }

@@ -360,8 +360,7 @@ impl World {
             Step::EndSlice => self.dispatcher().end_slice(),
             Step::GiveBack => {
                 if let Some(id) = current {
-                    let donor = self.dispatcher().direct_donor();
-                    if donor.is_some_and(|donor| self.dispatcher().give_back_quickly(id, donor)) {
+                    if self.dispatcher().give_back_quickly(id, |_| true).is_some() {
                         return;
                     }
                     if let Some(donor) = self.grant.donor {

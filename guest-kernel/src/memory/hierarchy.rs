@@ -887,8 +887,10 @@ mod tests {
                     for at in (address..address + 3 * PAGE).step_by(PAGE as usize) {
                         visit_below(&mut world.change(), space, at, at + PAGE, |id, _, offsets| note(&mut apart, id, offsets));
                     }
-                    (together.sort(), apart.sort());
-                    (together.dedup(), apart.dedup());
+                    for pieces in [&mut together, &mut apart] {
+                        pieces.sort();
+                        pieces.dedup();
+                    }
                     prop_assert_eq!(together, apart);
                     prop_assert_eq!(shows, derived.contains(&(space, address)), "space {:?} at {:#x}", space, address);
                 }
