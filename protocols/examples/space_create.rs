@@ -10,6 +10,9 @@ pub fn example() -> Result<()> {
     assert_eq!((state.allowance, state.objects, state.cpu), (16, 100, 100_000));
     // The program's own kernel memory does not suffice for that.
     let another = Place::allocate()?;
-    assert_eq!(space_create(another.address(), SpaceKind::Native, Quotas { frames: u64::MAX, ..Quotas::default() }), Err(Status::NoMemory));
+    assert_eq!(
+        space_create(another.address(), SpaceKind::Native, Quotas { frames: u64::MAX, ..Quotas::default() }),
+        Err(Status::NoMemory)
+    );
     space_destroy(space.address())
 }
