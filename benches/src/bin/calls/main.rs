@@ -1,8 +1,8 @@
 //! Measures every call of the low-level API: alone, beside many other objects, and many levels deep.
 //!
-//! Each call is made by a [script](script); those that wait have a [partner](partner) who makes the calls that they wait for, and
-//! what is measured is both. The program measures with more and more [objects](load) beside, then
-//! [starts itself](nest) as its own child, which measures, and so on down.
+//! Each call is made by a script (`script`); those that wait have a partner (`partner`) who makes the calls that they wait for, and
+//! what is measured is both. The program measures with more and more objects (`load`) beside, then
+//! starts itself (`nest`) as its own child, which measures, and so on down.
 #![cfg_attr(target_os = "none", no_std, no_main)]
 
 #[cfg(target_os = "none")]
