@@ -47,7 +47,7 @@
 //! Chains of donors, clients, servers and owners of Mutexes are followed for at most [`dispatch::LONGEST_CHAIN`] threads, where a thread waits, wakes or
 //! loses the CPU and the chain has a donor; IPC's fast paths follow none. A wake-up takes time for each donor that slept for its sake,
 //! which slept because of as many other steps. CPU time is charged to all Spaces above one, [`MAX_SPACE_DEPTH`](protocols::api::MAX_SPACE_DEPTH)
-//! at most; threads that were held for want of it are let go sixteen at a time. Deadlines take logarithmic time ([`deadlines`]).
+//! at most, when somebody asks, and at once to those with limits; threads that were held for want of it are let go sixteen at a time. Deadlines take logarithmic time ([`deadlines`]).
 //!
 //! A thread that is stopped while it waits for a Mutex or in a Cond leaves the queue and makes its call again when it goes
 //! on; in a Cond its registers say from the start that it is about to lock.

@@ -321,7 +321,7 @@ use zerocopy::{Immutable, IntoBytes, KnownLayout, TryFromBytes};
 /// the programs that saved them.
 ///
 /// A program finds the version that it runs on at [`Startup::version`](crate::startup::Startup::version).
-pub const VERSION: u64 = 1;
+pub const VERSION: u64 = 2;
 /// Bytes of memory that an object takes, and its alignment.
 pub const OBJECT_SIZE: u64 = 64;
 
