@@ -195,7 +195,7 @@ impl Mapping {
     }
 
     /// A Mapping of `region` that appears nowhere in `space` until it is [set](Self::set), or a reply
-    /// [maps](super::server::map) it.
+    /// [maps](crate::libnest::server::map) it.
     pub fn nowhere(region: &Region, space: &Space) -> Result<Self> {
         Self::new(region, 0, space, 0, 0, Rights::empty())
     }

@@ -37,7 +37,7 @@ handle! {
 
 impl WatchedPort {
     /// A Port in `portset`; messages that come through it carry `alias`. Each time that its last Reference goes,
-    /// [`Event::NoReferences`](super::Event::NoReferences) arrives.
+    /// [`Event::NoReferences`](crate::libnest::Event::NoReferences) arrives.
     pub fn new(portset: &Portset, alias: u64) -> Result<Self> {
         let port = Self { place: create(call::port_create)? };
         call::port_set_state_telling(port.address(), alias, portset.reference().address(), true)?;
