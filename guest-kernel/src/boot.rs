@@ -75,7 +75,7 @@ pub fn start(boot_info: u64) -> Kernel {
     let line = heap_start - PAGE_SIZE;
     logger::start(HostPhysical::new(line));
     heap::add(HostPhysical::new(heap_start), heap::STEP);
-    let mut frames = FramePool::new(HostPhysical::new(pool_start), (own / PAGE_SIZE) as usize);
+    let frames = FramePool::new(HostPhysical::new(pool_start), (own / PAGE_SIZE) as usize);
 
     if monitor::version() != Ok(protocols::machine::VERSION) || info.version != protocols::machine::VERSION {
         stop(format_args!(
@@ -109,36 +109,14 @@ pub fn start(boot_info: u64) -> Kernel {
     taken.push(INTERRUPT_WINDOW);
     let devices = devices::stretches(taken, info.direct_map_end, MAX_DEVICES);
     let ram = joined(ranges().map(|range| (range.start, range.start + range.length)).collect());
-    let Some(list) = frames.allocate().and_then(Frame::new) else { stop(format_args!("no memory for the kernel")) };
-    let memory_end = ram.iter().map(|&(_, end)| end).max().unwrap_or(0);
-    let Some(places) = table_of_places(&mut frames, memory_end) else {
-        stop(format_args!("no memory for the table of what lives where: {} MiB are too few", own >> 20))
-    };
-    let kernel_memory = frames.free_count() as u64 * PAGE_SIZE;
     log::info!("cpu ............. x2APIC, {} MHz time stamp counter", frequency / 1_000_000);
     log::info!("memory .......... {} MiB, {} MiB of it for the kernel", total >> 20, own >> 20);
 
-    let mut kernel = Kernel {
-        objects: Objects::new(places),
-        physical: None,
-        frames,
-        current: None,
-        ready: Queue::default(),
-        grant: Grant::new(cpu::time, frequency / Quotas::PERIODS_PER_SECOND),
-        timer: Timer::new(frequency),
-        loaded: Loaded::default(),
-        context: Context::new(),
-        resident: None,
-        system_call_registers: [entry::system_call_address(), descriptor::STAR, descriptor::FMASK],
-        native_system_calls: true,
-        lines: [None; apic::LINES as usize],
-        ram,
-        kernel_table: HostPhysical::new(cpu::page_table()),
-        tracked_regions: 0,
-        can_log: true,
-        noting_spaces: 0,
-        list,
+    let table = HostPhysical::new(cpu::page_table());
+    let Some(mut kernel) = Kernel::new(frames, ram, table, frequency) else {
+        stop(format_args!("{} MiB are too few for the kernel itself", own >> 20))
     };
+    let kernel_memory = kernel.frames.free_count() as u64 * PAGE_SIZE;
     kernel.start_root(info, free, &devices, kernel_memory);
     log::info!(
         "root nester ..... started, {} us after the monitor",
@@ -147,8 +125,44 @@ pub fn start(boot_info: u64) -> Kernel {
     kernel
 }
 
+impl Kernel {
+    /// One without Spaces and threads, over memory that is its own: `frames`, of which it takes some now, with RAM at `ram` and the kernel's half
+    /// of all address spaces in `kernel_table`; the clock has `frequency` ticks in a second. `None` if there are too few frames.
+    pub fn new(
+        mut frames: FramePool,
+        ram: Vec<(u64, u64)>,
+        kernel_table: HostPhysical,
+        frequency: u64,
+    ) -> Option<Self> {
+        let list = frames.allocate().and_then(Frame::new)?;
+        let end = ram.iter().map(|&(_, end)| end).max().unwrap_or(0);
+        let objects = Objects::new(table_of_places(&mut frames, end)?);
+        Some(Self {
+            objects,
+            physical: None,
+            frames,
+            current: None,
+            ready: Queue::default(),
+            grant: Grant::new(cpu::time, frequency / Quotas::PERIODS_PER_SECOND),
+            timer: Timer::new(frequency),
+            loaded: Loaded::default(),
+            context: Context::new(),
+            resident: None,
+            system_call_registers: [entry::system_call_address(), descriptor::STAR, descriptor::FMASK],
+            native_system_calls: true,
+            lines: [None; apic::LINES as usize],
+            ram,
+            kernel_table,
+            tracked_regions: 0,
+            can_log: true,
+            noting_spaces: 0,
+            list,
+        })
+    }
+}
+
 /// The table of the places in memory up to `end`.
-pub(crate) fn table_of_places(frames: &mut FramePool, end: u64) -> Option<Places> {
+fn table_of_places(frames: &mut FramePool, end: u64) -> Option<Places> {
     let count = end.div_ceil(PAGE_SIZE) as usize;
     let words = Places::bitmap_words(count);
     let mut run = |bytes: usize| frames.allocate_run(bytes.div_ceil(PAGE_SIZE as usize));

@@ -1,21 +1,17 @@
 //! The kernel, its root Space, and children that make random calls.
 
 use crate::account::Account;
-use crate::arch::physical::{self, Frame};
+use crate::arch::physical;
 use crate::arch::simulated::{self, MACHINE, cpu};
-use crate::arch::{Loaded, apic, descriptor, entry};
+use crate::arch::{apic, entry};
 use crate::arena::Id;
-use crate::boot::table_of_places;
-use crate::dispatch::{Grant, Source};
+use crate::dispatch::Source;
 use crate::fault::{ChargedTables, PAGE_FAULT};
 use crate::kernel::Kernel;
 use crate::lifecycle;
 use crate::memory::frames::FramePool;
 use crate::memory::hierarchy::Space;
 use crate::memory::page_table::PageTable;
-use crate::native::Context;
-use crate::objects::{Objects, Queue};
-use crate::schedule::Timer;
 use crate::space::Contents;
 use crate::thread::Thread;
 use ::fuzz::generator::{Control, Loop, NUMBERS, table};
@@ -26,7 +22,7 @@ use ::fuzz::layout::{
 use ::fuzz::random::Random;
 use core::cell::RefCell;
 use protocols::address::{HostPhysical, PAGE_SIZE};
-use protocols::api::{Call, MappingState, NativeState, OBJECT_SIZE, Quotas, RegionState, Rights, Status};
+use protocols::api::{Call, MappingState, NativeState, OBJECT_SIZE, RegionState, Rights, Status};
 use protocols::virtual_cpu::register::{R8, R10, R15, RAX, RDI, RDX, RSI};
 use protocols::virtual_cpu::{Groups, VirtualCpuState, exit_reason};
 use zerocopy::{IntoBytes, TryFromBytes};
@@ -138,31 +134,10 @@ impl World {
     pub fn new() -> Self {
         simulated::turn_on(MEMORY, guest);
         cpu::load_page_table(PAGE_SIZE);
-        let mut frames = FramePool::new(HostPhysical::new(POOL), POOL_FRAMES);
-        let list = frames.allocate().and_then(Frame::new).unwrap();
-        let places = table_of_places(&mut frames, MEMORY).unwrap();
-        let allowance = frames.free_count() as u64 * PAGE_SIZE;
-        let mut kernel = Kernel {
-            objects: Objects::new(places),
-            physical: None,
-            frames,
-            current: None,
-            ready: Queue::default(),
-            grant: Grant::new(cpu::time, FREQUENCY / Quotas::PERIODS_PER_SECOND),
-            timer: Timer::new(FREQUENCY),
-            loaded: Loaded::default(),
-            context: Context::new(),
-            resident: None,
-            system_call_registers: [entry::system_call_address(), descriptor::STAR, descriptor::FMASK],
-            native_system_calls: true,
-            lines: [None; apic::LINES as usize],
-            ram: vec![(0, MEMORY)],
-            kernel_table: HostPhysical::new(PAGE_SIZE),
-            tracked_regions: 0,
-            can_log: false,
-            noting_spaces: 0,
-            list,
-        };
+        let frames = FramePool::new(HostPhysical::new(POOL), POOL_FRAMES);
+        let mut kernel = Kernel::new(frames, vec![(0, MEMORY)], HostPhysical::new(PAGE_SIZE), FREQUENCY).unwrap();
+        kernel.can_log = false;
+        let allowance = kernel.frames.free_count() as u64 * PAGE_SIZE;
         let physical_space = kernel.objects.spaces.insert(Space::new(Contents::Physical, Account::new(0, None)));
         kernel.physical = Some(physical_space);
         let mut account = kernel.objects.open_first_account(allowance, allowance / lifecycle::LEAST_COST);
