@@ -18,7 +18,7 @@ pub const PIECES: usize = 64;
 const THREADS: usize = 8;
 
 impl Kernel {
-    /// Takes an object apart as far as one entry of the kernel may. Whether the rest can go at once.
+    /// Takes an object apart as far as one entry of the kernel may. Whether that was all, but for what is noted of a few copied pages.
     pub fn dismantle(&mut self, object: Object) -> bool {
         match object {
             Object::Mutex(id) => (0..PIECES).any(|_| !self.turn_away_from_mutex(id)),
@@ -83,7 +83,7 @@ impl Kernel {
         }
     }
 
-    /// Stops a thread and takes it out of its Space, which is going.
+    /// Stops a thread and takes it out of its Space, since one of the two is going.
     pub fn expel(&mut self, id: Id<Thread>) {
         self.unready(id);
         self.stop_waiting(id);

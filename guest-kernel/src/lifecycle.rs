@@ -7,7 +7,6 @@ use crate::calls::Stop;
 use crate::dispatch::Source;
 use crate::fault::ChargedTables;
 use crate::kernel::Kernel;
-use crate::list::{List, Place as ListPlace};
 use crate::memory::hierarchy::{MEMORY_END, Mapping, Piece, Region, Space};
 use crate::memory::page_table::PageTable;
 use crate::memory::places::Places;
@@ -201,10 +200,7 @@ impl Kernel {
             return Err(Misuse::CurrentThread.into());
         }
         if !self.dismantle(object) {
-            if let Some(caller) = self.objects.threads.get_mut(thread) {
-                caller.repeat_call();
-            }
-            return Ok(None);
+            return Ok(self.repeat(thread));
         }
         if let Some(place) = self.objects.places.remove(memory.get()) {
             self.destroy(object);
@@ -213,10 +209,11 @@ impl Kernel {
         Ok(Some(Status::Ok))
     }
 
+    /// Destroys what was [taken apart](Self::dismantle).
     fn destroy(&mut self, object: Object) {
         match object {
             Object::Mutex(id) => self.destroy_mutex(id),
-            Object::Cond(id) => self.destroy_condition(id),
+            Object::Cond(id) => drop(self.objects.conditions.remove(id)),
             Object::Mapping(id) => {
                 self.detach_mapping(id);
                 self.end_shadow(id);
@@ -272,13 +269,11 @@ impl Kernel {
 
     fn destroy_port(&mut self, id: Id<Port>) {
         self.unpend(id);
-        while self.turn_away_from_port(id) {}
         let port = self.objects.ports.remove(id);
         self.objects.drop_kept(port.and_then(|port| port.portset_link));
     }
 
     fn destroy_portset(&mut self, id: Id<Portset>) {
-        while self.turn_away_from_portset(id) {}
         if let Some(donor) = self.objects.portsets.get(id).and_then(|portset| portset.donor) {
             self.end_donation(donor, Status::InvalidDestination);
         }
@@ -286,13 +281,7 @@ impl Kernel {
     }
 
     fn destroy_thread(&mut self, id: Id<Thread>) {
-        self.unready(id);
-        self.stop_waiting(id);
-        self.break_connections(id);
-        self.abandon_client(id);
-        self.destroy_virtual_cpu(id);
-        self.release_native(id);
-        self.leave_space(id);
+        self.expel(id);
         if let Some(donor) = self.dispatcher().donor_of(id) {
             self.end_donation(donor, Status::NotFound);
         }
@@ -324,34 +313,13 @@ impl Kernel {
     }
 
     fn destroy_space(&mut self, id: Id<Space>) {
-        while let Some(thread) = self.objects.spaces.get(id).and_then(|space| space.threads.first()) {
-            self.expel(thread);
-        }
-        // What other Spaces derived from this one goes first, then the tables as a whole.
-        let whole = Piece { space: id, start: 0, end: MEMORY_END };
-        self.withdraw_derived(whole);
-        self.collect_native(whole);
-        while !self.end_grants_of(id) {}
-        while self.end_tracking_paid_by(id) {}
+        self.collect_native(Piece { space: id, start: 0, end: MEMORY_END });
         self.dispatcher().account();
         let Some(space) = self.objects.spaces.remove(id) else { return };
         self.noting_spaces -= usize::from(space.notes_writes);
         self.objects.drop_kept(space.keeper.capability());
         if self.is_loaded(&space.contents) {
             self.loaded.change_to(View::new(self.kernel_table, false));
-        }
-        for mapping in space.mappings.values() {
-            if let Some(mapping) = self.objects.mappings.get_mut(mapping) {
-                mapping.space = None;
-            }
-        }
-        let mut next = space.regions.first();
-        while let Some(region) = next {
-            next = List::<Region>::after(&self.objects.regions, region);
-            if let Some(region) = self.objects.regions.get_mut(region) {
-                region.space = None;
-                region.place = ListPlace::default();
-            }
         }
         let mut account = space.account;
         match space.contents {

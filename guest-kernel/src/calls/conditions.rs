@@ -66,10 +66,7 @@ impl Kernel {
         if (0..PIECES).any(|_| !self.wake_one(condition, Status::Ok)) {
             return Ok(Some(Status::Ok));
         }
-        if let Some(caller) = self.objects.threads.get_mut(id) {
-            caller.repeat_call();
-        }
-        Ok(None)
+        Ok(self.repeat(id))
     }
 
     /// Wakes whoever has slept longest in a Cond. False if nobody sleeps.
@@ -80,12 +77,6 @@ impl Kernel {
             self.lock_again(sleeper, status);
         }
         first.is_some()
-    }
-
-    /// Destroys a Cond.
-    pub fn destroy_condition(&mut self, id: Id<Cond>) {
-        while self.wake_one(id, Status::Destroyed) {}
-        self.objects.conditions.remove(id);
     }
 
     fn leave_condition(&mut self, id: Id<Thread>, condition: Id<Cond>) {

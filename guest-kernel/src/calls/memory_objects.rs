@@ -428,10 +428,7 @@ impl Kernel {
             offset += length;
         }
         self.set_result(thread, RSI, offset)?;
-        if let Some(thread) = self.objects.threads.get_mut(thread) {
-            thread.repeat_call();
-        }
-        Ok(None)
+        Ok(self.repeat(thread))
     }
 }
 

@@ -78,6 +78,14 @@ impl Kernel {
         }
     }
 
+    /// Has a thread make its call again: what there is to do is not done yet.
+    pub(crate) fn repeat(&mut self, thread: Id<Thread>) -> Option<Status> {
+        if let Some(thread) = self.objects.threads.get_mut(thread) {
+            thread.repeat_call();
+        }
+        None
+    }
+
     /// Tells the servers that a call has left without References. Only at its end: they may run instead of the caller.
     #[cold]
     #[inline(never)]

@@ -267,7 +267,6 @@ impl Kernel {
     /// Destroys a Mutex.
     pub fn destroy_mutex(&mut self, id: Id<Mutex>) {
         self.objects.set_mutex_owner(id, None);
-        while self.turn_away_from_mutex(id) {}
         let Some(mutex) = self.objects.mutexes.remove(id) else { return };
         if let Some(word) = word(&mutex) {
             lock_word::settle(word, false);

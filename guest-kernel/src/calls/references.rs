@@ -189,10 +189,7 @@ impl Kernel {
         if let Some(grant) = capability.grant
             && !self.end_grant(grant, MOST_AT_ONCE)
         {
-            if let Some(thread) = self.objects.threads.get_mut(id) {
-                thread.repeat_call();
-            }
-            return Ok(None);
+            return Ok(self.repeat(id));
         }
         self.objects.set_reference(reference, None);
         Ok(Some(Status::Ok))

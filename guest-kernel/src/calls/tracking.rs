@@ -88,14 +88,6 @@ impl Kernel {
         }
     }
 
-    /// Has a thread make its call again.
-    fn repeat(&mut self, thread: Id<Thread>) -> Option<Status> {
-        if let Some(thread) = self.objects.threads.get_mut(thread) {
-            thread.repeat_call();
-        }
-        None
-    }
-
     /// `None`: not done yet. The offset in the registers says how far it came.
     pub(super) fn set_dirty(
         &mut self,
